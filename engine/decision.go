@@ -34,6 +34,7 @@ const (
 	ReasonKeyDisabled    = "key_disabled"
 	ReasonKeyExpired     = "key_expired"
 	ReasonTenantDisabled = "tenant_disabled"
+	ReasonDenied         = "denied" // a policy that denied without a reason
 	ReasonPolicyError    = "policy_error"
 	ReasonRateLimited    = "rate_limited"
 )

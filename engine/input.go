@@ -1,0 +1,28 @@
+package engine
+
+import "time"
+
+// newInput builds what the policy is asked with.
+func newInput(r *Request, p *Principal, resource *Resource) Input {
+	k := p.Key
+	in := Input{
+		Key: InputKey{
+			ID: k.ID, Name: k.Name, Environment: string(k.Environment), RateLimit: k.RateLimit,
+			Scopes: k.Scopes, Metadata: k.Metadata, CreatedAt: k.CreatedAt.UTC().Format(time.RFC3339),
+		},
+		Tenant: InputTenant{ID: p.Tenant.ID, Name: p.Tenant.Name},
+		Request: InputRequest{
+			ID: r.ID, Method: r.Method, Path: r.Path, Segments: r.Segments, Route: r.Route, Query: r.Query,
+			Headers: r.Headers, Size: r.Size, IP: r.IP, Time: r.At.Truncate(time.Minute).UnixNano(), ResourceType: r.Target.Type,
+		},
+	}
+	if !k.ExpiresAt.IsZero() {
+		in.Key.ExpiresAt = k.ExpiresAt.UTC().Format(time.RFC3339)
+	}
+	if resource != nil {
+		in.Resource = &InputResource{
+			Type: resource.Type, ID: resource.ID, TenantID: resource.TenantID, Environment: string(resource.Environment),
+		}
+	}
+	return in
+}
