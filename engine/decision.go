@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/twyn/twyn/engine/quota"
@@ -109,4 +110,23 @@ func tighter(a, b *quota.Verdict) bool {
 		return left < right
 	}
 	return a.Reset.After(b.Reset)
+}
+
+// NewDecisionID makes the id of a decision: "dec_", the milliseconds since
+// 1970 in 12 hexadecimal digits, so that ids sort by time and lead to the part
+// of the log that holds them, and 64 random bits in 16 more.
+func NewDecisionID(at time.Time) string {
+	const digits = "0123456789abcdef"
+	var b [4 + 12 + 16]byte
+	copy(b[:], "dec_")
+	ms, random := uint64(at.UnixMilli()), rand.Uint64() //nolint:gosec // Names a record; guards nothing.
+	for i := 15; i >= 4; i-- {
+		b[i] = digits[ms&15]
+		ms >>= 4
+	}
+	for i := 31; i >= 16; i-- {
+		b[i] = digits[random&15]
+		random >>= 4
+	}
+	return string(b[:])
 }
