@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 )
 
 // KeyCache keeps identities in process, so that a known key costs no query.
@@ -18,18 +17,29 @@ import (
 //
 // # Revocation
 //
-// Forget, ForgetTenant and ForgetAll count a generation before they drop
-// entries. A miss notes the generation before its query and is neither kept
-// nor answered if it changed meanwhile: it asks again. So once a Forget has
-// returned, no lookup that begins or ends after it yields the old state.
+// Each Forget, ForgetTenant and ForgetAll is a revocation with a number. A miss
+// notes the number before its query and is neither kept nor answered if a
+// revocation of what it found came meanwhile: it asks again. So once a Forget
+// has returned, no lookup that begins or ends after it yields the old state.
 type KeyCache struct {
-	source     Keys
-	generation atomic.Uint64
-	shards     [keyCacheShards]keyCacheShard
+	source Keys
+	shards [keyCacheShards]keyCacheShard
 
+	mu sync.Mutex
 	// digests finds a key's entries by the key's id.
-	mu      sync.Mutex
 	digests map[string][]Digest
+	// revoked counts the revocations and recent holds the last of them,
+	// number n at n modulo its length.
+	revoked uint64
+	recent  [256]revocation
+}
+
+// revocation says what was forgotten: a key, a tenant, or, if both are empty,
+// everything.
+type revocation struct{ keyID, tenantID string }
+
+func (r revocation) hits(i *Identity) bool {
+	return (r.keyID == "" && r.tenantID == "") || r.keyID == i.Key.ID || r.tenantID == i.Tenant.ID
 }
 
 const (
@@ -113,9 +123,11 @@ func (c *KeyCache) miss(ctx context.Context, s *keyCacheShard, digest Digest) (*
 func (c *KeyCache) fly(ctx context.Context, s *keyCacheShard, digest Digest, f *flight) {
 	f.err = fmt.Errorf("%w: keys change faster than they can be read", ErrUnavailable)
 	for range maxLookups {
-		generation := c.generation.Load()
+		c.mu.Lock()
+		seen := c.revoked
+		c.mu.Unlock()
 		identity, err := c.ask(ctx, digest)
-		if c.land(s, digest, f, generation, identity, err) {
+		if c.land(s, digest, f, seen, identity, err) {
 			return
 		}
 	}
@@ -135,13 +147,15 @@ func (c *KeyCache) ask(ctx context.Context, digest Digest) (identity *Identity, 
 	return c.source.FindKey(ctx, digest)
 }
 
-// land keeps an answer and ends its flight, unless a revocation came between.
-func (c *KeyCache) land(s *keyCacheShard, digest Digest, f *flight, generation uint64, identity *Identity, err error) bool {
+// land keeps an answer and ends its flight, unless the identity was revoked
+// since the revocation numbered seen. An answer of "not found" lets nobody in
+// and needs no second look.
+func (c *KeyCache) land(s *keyCacheShard, digest Digest, f *flight, seen uint64, identity *Identity, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.generation.Load() != generation {
+	if err == nil && c.revokedSince(seen, identity) {
 		return false
 	}
 	f.identity, f.err = identity, err
@@ -160,6 +174,26 @@ func (c *KeyCache) land(s *keyCacheShard, digest Digest, f *flight, generation u
 	delete(s.flights, digest)
 	close(f.done)
 	return true
+}
+
+// revokedSince tells whether a revocation after the one numbered seen hits the
+// identity; if too many came to know, it says yes. The caller holds c.mu.
+func (c *KeyCache) revokedSince(seen uint64, identity *Identity) bool {
+	if c.revoked-seen > uint64(len(c.recent)) {
+		return true
+	}
+	for n := seen; n < c.revoked; n++ {
+		if c.recent[n%uint64(len(c.recent))].hits(identity) {
+			return true
+		}
+	}
+	return false
+}
+
+// revoke numbers a revocation. The caller holds c.mu.
+func (c *KeyCache) revoke(r revocation) {
+	c.recent[c.revoked%uint64(len(c.recent))] = r
+	c.revoked++
 }
 
 // keep stores an identity, dropping others where the shard is full. The
@@ -191,7 +225,7 @@ func (c *KeyCache) unindex(keyID string, digest Digest) {
 func (c *KeyCache) Forget(keyID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.generation.Add(1)
+	c.revoke(revocation{keyID: keyID})
 	for _, digest := range c.digests[keyID] {
 		s := c.shard(digest)
 		s.mu.Lock()
@@ -203,12 +237,12 @@ func (c *KeyCache) Forget(keyID string) {
 
 // ForgetTenant drops everything known of a tenant's keys.
 func (c *KeyCache) ForgetTenant(tenantID string) {
-	c.forget(func(i *Identity) bool { return i.Tenant.ID == tenantID })
+	c.forget(revocation{tenantID: tenantID})
 }
 
 // ForgetAll drops everything, unknown digests too.
 func (c *KeyCache) ForgetAll() {
-	c.forget(func(*Identity) bool { return true })
+	c.forget(revocation{})
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
@@ -217,15 +251,15 @@ func (c *KeyCache) ForgetAll() {
 	}
 }
 
-func (c *KeyCache) forget(drop func(*Identity) bool) {
+func (c *KeyCache) forget(r revocation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.generation.Add(1)
+	c.revoke(r)
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
 		for digest, identity := range s.known {
-			if drop(identity) {
+			if r.hits(identity) {
 				delete(s.known, digest)
 				c.unindex(identity.Key.ID, digest)
 			}
