@@ -1,0 +1,97 @@
+package server
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/twyn/twyn/engine"
+	"github.com/twyn/twyn/server/api"
+)
+
+// rateLimitHeaders tells the client where its limits stand: the tightest in
+// X-RateLimit-* and RateLimit, every one in RateLimit-Policy
+// (draft-ietf-httpapi-ratelimit-headers).
+func (x *exchange) rateLimitHeaders(d *engine.Decision) {
+	tightest := d.Tightest()
+	if tightest == nil {
+		return
+	}
+	var stack [256]byte // most headers fit, and then nothing is allocated
+	b := stack[:0]
+	x.headerBytes(headerLimit, strconv.AppendInt(b, tightest.Limit, 10))
+	x.headerBytes(headerRemaining, strconv.AppendInt(b, tightest.Remaining, 10))
+	x.headerBytes(headerReset, strconv.AppendInt(b, unixCeil(tightest.Reset), 10))
+
+	b = appendQuoted(b, tightest.Name)
+	b = strconv.AppendInt(append(b, ";r="...), tightest.Remaining, 10)
+	b = strconv.AppendInt(append(b, ";t="...), seconds(tightest.Reset.Sub(d.At)), 10)
+	x.headerBytes(headerRateLimit, b)
+
+	b = stack[:0]
+	for i := range d.Limits {
+		v := &d.Limits[i]
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = appendQuoted(b, v.Name)
+		b = strconv.AppendInt(append(b, ";q="...), v.Limit, 10)
+		b = strconv.AppendInt(append(b, ";w="...), seconds(v.Window), 10)
+	}
+	x.headerBytes(headerRateLimitPolicy, b)
+}
+
+// appendQuoted appends a string of RFC 9651. Characters that such a string, or
+// a header, cannot hold become underscores.
+func appendQuoted(b []byte, name string) []byte {
+	b = append(b, '"')
+	for _, r := range name {
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r < ' ' || r > '~':
+			b = append(b, '_')
+		default:
+			b = append(b, byte(r))
+		}
+	}
+	return append(b, '"')
+}
+
+// seconds rounds up, so that a client that waits as told waits long enough.
+func seconds(d time.Duration) int64 {
+	return max(0, int64((d+time.Second-1)/time.Second))
+}
+
+// unixCeil is a moment in Unix seconds, rounded up.
+func unixCeil(t time.Time) int64 {
+	if t.Nanosecond() > 0 {
+		return t.Unix() + 1
+	}
+	return t.Unix()
+}
+
+// throttled answers a request that a limit refused.
+func (x *exchange) throttled(d *engine.Decision) error {
+	wait := max(1, seconds(d.RetryAfter()))
+	x.header(headerRetryAfter, strconv.FormatInt(wait, 10))
+	return x.json(fiber.StatusTooManyRequests, api.RateLimited{
+		Error: "RATE_LIMIT_EXCEEDED", Message: "Rate limit exceeded. Try again in " + waiting(wait) + ".", RetryAfter: wait,
+	})
+}
+
+// waiting says a number of seconds as people would, never too short.
+func waiting(wait int64) string {
+	const minute, hour, day = 60, 3600, 24 * 3600
+	n, unit := wait, "second"
+	switch {
+	case wait >= 2*day:
+		n, unit = (wait+day-1)/day, "day"
+	case wait >= 2*hour:
+		n, unit = (wait+hour-1)/hour, "hour"
+	case wait >= minute:
+		n, unit = (wait+minute-1)/minute, "minute"
+	}
+	return count(int(n), unit)
+}
