@@ -170,7 +170,7 @@ func fields(what string, value ast.Value, required []string, set func(name strin
 		case want == "":
 			return fmt.Errorf("%w: %s has an unknown field %s", ErrMalformed, what, k)
 		default:
-			return fmt.Errorf("%w: %s: %s is %s: want %s", ErrMalformed, what, name, brief(v), want)
+			return fmt.Errorf("%w: %s: %s is %s: want %s", ErrMalformed, what, string(name), brief(v), want)
 		}
 	})
 	if err != nil {
