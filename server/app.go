@@ -43,6 +43,7 @@ type Options struct {
 
 	Document []byte // JSON of /openapi.json
 	Page     []byte // HTML of /docs
+	PageCSP  string // its Content-Security-Policy; "": only styles of its own
 
 	Logger  *slog.Logger // nil: silent
 	Metrics *Metrics     // nil: new ones
@@ -79,6 +80,7 @@ type Server struct {
 	resolver    Resolver
 	document    []byte
 	page        []byte
+	pageCSP     string
 	logger      *slog.Logger
 	metrics     *Metrics
 	clock       clock.Clock
@@ -106,7 +108,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		decider: o.Decider, keys: o.Keys, tenants: o.Tenants, scenarios: o.Scenarios, simulations: o.Simulations,
-		usage: o.Usage, revoker: o.Revoker, pinger: o.Pinger, resolver: o.Resolver, document: o.Document, page: o.Page,
+		usage: o.Usage, revoker: o.Revoker, pinger: o.Pinger, resolver: o.Resolver, document: o.Document, page: o.Page, pageCSP: o.PageCSP,
 		logger: o.Logger, metrics: o.Metrics, clock: o.Clock, random: o.Random,
 		headers: o.PolicyHeaders, none: map[string]string{}, requestTimeout: o.RequestTimeout, drainTimeout: o.DrainTimeout,
 	}
@@ -150,6 +152,9 @@ func (o *Options) complete() error {
 		if name != strings.ToLower(name) || slices.Contains([]string{"x-api-key", "authorization", "proxy-authorization", "cookie"}, name) {
 			return fmt.Errorf("header %q cannot be shown to policies: want lower case and no credential", name)
 		}
+	}
+	if o.PageCSP == "" {
+		o.PageCSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

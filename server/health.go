@@ -19,7 +19,7 @@ func (s *Server) readyz(x *exchange) error {
 	if err := s.pinger.Ping(x.ctx); err != nil {
 		return notReady(x, "store unavailable")
 	}
-	x.send(fiber.StatusOK, []byte(`{"status":"ready"}`))
+	x.send(fiber.StatusOK, []byte(`{"status":"ok"}`))
 	return nil
 }
 
@@ -35,13 +35,11 @@ func (s *Server) openapi(x *exchange) error {
 	return nil
 }
 
-// docs serves the page for people. It may run what it brings along and load
-// nothing from elsewhere.
+// docs serves the page for people.
 func (s *Server) docs(x *exchange) error {
 	x.send(fiber.StatusOK, s.page)
 	x.fast.Response.Header.SetContentType(mediaHTML)
 	x.header(headerCacheControl, "no-cache")
-	x.header(headerSecurityPolicy, "default-src 'none'; connect-src 'self'; img-src 'self' data:; "+
-		"style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	x.header(headerSecurityPolicy, s.pageCSP)
 	return nil
 }

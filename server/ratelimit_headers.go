@@ -11,7 +11,7 @@ import (
 )
 
 // rateLimitHeaders tells the client where its limits stand: the tightest in
-// X-RateLimit-* and RateLimit, every one in RateLimit-Policy
+// X-RateLimit-*, every one in RateLimit and RateLimit-Policy
 // (draft-ietf-httpapi-ratelimit-headers).
 func (x *exchange) rateLimitHeaders(d *engine.Decision) {
 	tightest := d.Tightest()
@@ -24,22 +24,25 @@ func (x *exchange) rateLimitHeaders(d *engine.Decision) {
 	x.headerBytes(headerRemaining, strconv.AppendInt(b, tightest.Remaining, 10))
 	x.headerBytes(headerReset, strconv.AppendInt(b, unixCeil(tightest.Reset), 10))
 
-	b = appendQuoted(b, tightest.Name)
-	b = strconv.AppendInt(append(b, ";r="...), tightest.Remaining, 10)
-	b = strconv.AppendInt(append(b, ";t="...), seconds(tightest.Reset.Sub(d.At)), 10)
+	for i := range d.Limits {
+		b = appendItem(b, d.Limits[i].Name, ";r=", d.Limits[i].Remaining, ";t=", seconds(d.Limits[i].Reset.Sub(d.At)))
+	}
 	x.headerBytes(headerRateLimit, b)
-
 	b = stack[:0]
 	for i := range d.Limits {
-		v := &d.Limits[i]
-		if i > 0 {
-			b = append(b, ", "...)
-		}
-		b = appendQuoted(b, v.Name)
-		b = strconv.AppendInt(append(b, ";q="...), v.Limit, 10)
-		b = strconv.AppendInt(append(b, ";w="...), seconds(v.Window), 10)
+		b = appendItem(b, d.Limits[i].Name, ";q=", d.Limits[i].Limit, ";w=", seconds(d.Limits[i].Window))
 	}
 	x.headerBytes(headerRateLimitPolicy, b)
+}
+
+// appendItem appends an item of a structured list: a name and two parameters.
+func appendItem(b []byte, name, first string, one int64, second string, two int64) []byte {
+	if len(b) > 0 {
+		b = append(b, ", "...)
+	}
+	b = appendQuoted(b, name)
+	b = strconv.AppendInt(append(b, first...), one, 10)
+	return strconv.AppendInt(append(b, second...), two, 10)
 }
 
 // appendQuoted appends a string of RFC 9651. Characters that such a string, or

@@ -71,7 +71,7 @@ func (o *fields) checkConfig() {
 // named reads an object whose names the client chose and whose values are
 // objects of one kind.
 func (o *fields) named(name string, most int, check func(*fields)) {
-	in, ok := o.inner(name, required)
+	in, ok := o.inner(name, optional)
 	if !ok {
 		return
 	}
@@ -133,7 +133,7 @@ func (o *fields) checkAction() {
 		return
 	}
 	o.choice("type", required, "binary", "discrete", "continuous")
-	o.text("description", required, 0, api.MaxDescriptionChars)
+	o.text("description", optional, 0, api.MaxDescriptionChars)
 	least, okLeast := o.number("min", optional)
 	most, okMost := o.number("max", optional)
 	o.checkOrder(least, most, okLeast && okMost)

@@ -267,7 +267,7 @@ func orEmpty(tags []string) []string {
 func simulationInfo(m *engine.Simulation) api.Simulation {
 	info := api.Simulation{
 		ID: m.ID, Status: string(m.Status), Title: m.Title, Prompt: m.Prompt, Tags: orEmpty(m.Tags), TenantID: m.TenantID,
-		Metadata: m.Metadata, CreatedAt: api.Time(m.CreatedAt), UpdatedAt: api.Time(m.UpdatedAt),
+		Environment: string(m.Environment), Metadata: m.Metadata, CreatedAt: api.Time(m.CreatedAt), UpdatedAt: api.Time(m.UpdatedAt),
 		Lifecycle: api.Lifecycle{States: make([]api.State, len(m.States))}, ErrorLog: m.ErrorLog,
 	}
 	if m.ScenarioID != "" {

@@ -4,18 +4,19 @@ import "encoding/json"
 
 // Simulation is a simulation without its config and results.
 type Simulation struct {
-	ID         string          `json:"id"`
-	Status     string          `json:"status"`
-	Title      string          `json:"title"`
-	Prompt     string          `json:"prompt"`
-	Tags       []string        `json:"tags"`
-	TenantID   string          `json:"tenant_id"`
-	ScenarioID *string         `json:"scenario_id"`
-	Metadata   json.RawMessage `json:"metadata"`
-	CreatedAt  Time            `json:"created_at"`
-	UpdatedAt  Time            `json:"updated_at"`
-	Lifecycle  Lifecycle       `json:"lifecycle"`
-	ErrorLog   string          `json:"error_log,omitempty"`
+	ID          string          `json:"id"`
+	Status      string          `json:"status"`
+	Title       string          `json:"title"`
+	Prompt      string          `json:"prompt"`
+	Tags        []string        `json:"tags"`
+	TenantID    string          `json:"tenant_id"`
+	ScenarioID  *string         `json:"scenario_id"`
+	Environment string          `json:"environment"`
+	Metadata    json.RawMessage `json:"metadata"`
+	CreatedAt   Time            `json:"created_at"`
+	UpdatedAt   Time            `json:"updated_at"`
+	Lifecycle   Lifecycle       `json:"lifecycle"`
+	ErrorLog    string          `json:"error_log,omitempty"`
 }
 
 // Lifecycle is the life of a simulation so far.
