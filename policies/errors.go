@@ -85,7 +85,7 @@ func problemsOf(file string, err error) []Problem {
 	for _, e := range many {
 		p := Problem{File: file, Message: e.Code + ": " + e.Message}
 		if e.Location != nil {
-			p.Row, p.Col = e.Location.Row, e.Location.Col
+			p.Row, p.Col = e.Location.Row, max(1, e.Location.Col) // 0 at the end of a file
 			if e.Location.File != "" {
 				p.File = e.Location.File
 			}
