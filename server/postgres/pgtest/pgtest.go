@@ -72,7 +72,7 @@ func Main(m *testing.M) {
 	}
 	if err != nil {
 		_, _ = fmt.Fprintf(os.Stderr, "pgtest: %v\n", err)
-		os.Exit(1) //nolint:gocritic // the deferred call only frees memory
+		os.Exit(1)
 	}
 	m.Run() // the testing package exits with its code when TestMain returns
 	if err := s.close(); err != nil {
@@ -82,17 +82,17 @@ func Main(m *testing.M) {
 }
 
 // New returns a database with every migration applied.
-func New(t testing.TB) *DB {
-	t.Helper()
-	return create(t, func(ctx context.Context, s *server, name string) error {
+func New(tb testing.TB) *DB {
+	tb.Helper()
+	return create(tb, func(ctx context.Context, s *server, name string) error {
 		return s.clone(ctx, name)
 	})
 }
 
 // Empty returns a database without any migration.
-func Empty(t testing.TB) *DB {
-	t.Helper()
-	return create(t, func(ctx context.Context, s *server, name string) error {
+func Empty(tb testing.TB) *DB {
+	tb.Helper()
+	return create(tb, func(ctx context.Context, s *server, name string) error {
 		return retry(ctx, func() error {
 			_, err := s.db.ExecContext(ctx, "CREATE DATABASE "+name+" TEMPLATE template0")
 			return err
@@ -100,29 +100,29 @@ func Empty(t testing.TB) *DB {
 	})
 }
 
-// create makes a database for t and has it dropped when t ends.
-func create(t testing.TB, fill func(ctx context.Context, s *server, name string) error) *DB {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+// create makes a database for tb and has it dropped when tb ends.
+func create(tb testing.TB, fill func(ctx context.Context, s *server, name string) error) *DB {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
 	defer cancel()
 	s, err := connect(ctx)
 	if err != nil {
-		t.Fatalf("pgtest: %v", err)
+		tb.Fatalf("pgtest: %v", err)
 	}
 	name := testPrefix + strings.ToLower(rand.Text()[:16])
-	t.Cleanup(func() {
-		// t.Context has ended by now.
+	tb.Cleanup(func() {
+		// tb.Context has ended by now.
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := errors.Join(s.drop(ctx, name), s.close()); err != nil {
-			t.Errorf("pgtest: %v", err)
+			tb.Errorf("pgtest: %v", err)
 		}
 	})
 	if err := s.claim(ctx, name); err != nil {
-		t.Fatalf("pgtest: %v", err)
+		tb.Fatalf("pgtest: %v", err)
 	}
 	if err := fill(ctx, s, name); err != nil {
-		t.Fatalf("pgtest: creating a database: %v", err)
+		tb.Fatalf("pgtest: creating a database: %v", err)
 	}
 	return &DB{Name: name, URL: s.urlOf(name), server: s}
 }

@@ -60,7 +60,6 @@ func TestEmpty(t *testing.T) {
 }
 
 func TestDroppedAtCleanup(t *testing.T) {
-	t.Parallel()
 	s := connected(t)
 	var name string
 	t.Run("use", func(sub *testing.T) {

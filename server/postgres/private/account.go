@@ -36,7 +36,7 @@ func owner(info fs.FileInfo) account {
 // existing data, else the system user postgres, else nobody.
 func clusterAccount(data string) (account, error) {
 	if uid := os.Geteuid(); uid != 0 {
-		return account{name: "with id " + strconv.Itoa(uid), uid: uint32(uid), gid: uint32(os.Getegid())}, nil //nolint:gosec // ids are 32 bits
+		return account{name: "with id " + strconv.Itoa(uid), uid: uint32(uid), gid: uint32(os.Getegid())}, nil
 	}
 	info, err := os.Stat(data)
 	if err == nil {
@@ -66,7 +66,7 @@ func lookup(name string) (account, bool) {
 		return account{}, false
 	}
 	// macOS writes the ids of nobody as -2.
-	return account{name: name, uid: uint32(uid), gid: uint32(gid), other: true}, true //nolint:gosec // see above
+	return account{name: name, uid: uint32(uid), gid: uint32(gid), other: true}, true
 }
 
 // directory makes a directory that belongs to the account and is closed to all
@@ -94,7 +94,7 @@ func (a account) own(path string) error {
 // it, and of this process's environment, which may hold secrets and PostgreSQL
 // settings meant for others, it sees next to nothing.
 func (a account) command(ctx context.Context, dir string, running *os.File, program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // a program that install.go found
 	cmd.Dir = dir
 	cmd.Env = []string{"LC_ALL=C", "TZ=UTC", "PATH=" + filepath.Dir(program) + ":/usr/local/bin:/usr/bin:/bin"}
 	for _, name := range [...]string{"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"} {

@@ -95,8 +95,8 @@ func inspect(ctx context.Context, dir string) (installation, bool) {
 	}
 	dirs := []string{dir}
 	// initdb looks for its sibling programs and their data beside itself.
-	if real, err := filepath.EvalSymlinks(filepath.Join(dir, "postgres")); err == nil {
-		dirs = []string{filepath.Dir(real), dir}
+	if target, err := filepath.EvalSymlinks(filepath.Join(dir, "postgres")); err == nil {
+		dirs = []string{filepath.Dir(target), dir}
 	}
 	for _, dir := range dirs {
 		i := installation{dir: dir}

@@ -18,7 +18,7 @@ func pretend(t *testing.T, dir, version string, programs ...string) {
 	}
 	for _, name := range programs {
 		script := fmt.Sprintf("#!/bin/sh\necho '%s (PostgreSQL) %s'\n", name, version)
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil { //nolint:gosec // a program
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,11 +69,11 @@ func TestChoose(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			real, err := filepath.EvalSymlinks(root)
+			resolved, err := filepath.EvalSymlinks(root)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.dir != root+test.dir && got.dir != real+test.dir {
+			if got.dir != root+test.dir && got.dir != resolved+test.dir {
 				t.Errorf("got %s, want %s", got.dir, test.dir)
 			}
 		})

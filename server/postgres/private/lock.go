@@ -62,7 +62,7 @@ func openLock(path string) (*os.File, error) {
 // tryLock locks f if that is possible at once.
 func tryLock(f *os.File, how int) (bool, error) {
 	for {
-		err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB) //nolint:gosec // a descriptor fits an int
+		err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 		switch {
 		case err == nil:
 			return true, nil
@@ -77,7 +77,7 @@ func tryLock(f *os.File, how int) (bool, error) {
 // release unlocks and closes f. The explicit unlock ends the lock even if a
 // process that is just being started still holds a copy of the descriptor.
 func release(f *os.File) {
-	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) //nolint:gosec // a descriptor fits an int
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
 	_ = f.Close()
 }
 

@@ -130,13 +130,16 @@ func (l *launcher) serve(ctx context.Context, socket string) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("running postgres: %w", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	var outcome error
+	go func() {
+		defer close(ended)
+		outcome = cmd.Wait()
+	}()
 	err = poll(ctx, func() (bool, error) {
 		select {
-		case err := <-ended:
-			ended <- err
-			return false, &ServerError{Program: "postgres", Log: l.logSince(start), Err: err}
+		case <-ended:
+			return false, &ServerError{Program: "postgres", Log: l.logSince(start), Err: outcome}
 		default:
 		}
 		pm, err := l.postmaster()
@@ -150,7 +153,7 @@ func (l *launcher) serve(ctx context.Context, socket string) error {
 
 // abandon stops a server that did not become ready, so that the next start
 // need not wait for it.
-func abandon(cmd *exec.Cmd, ended <-chan error) {
+func abandon(cmd *exec.Cmd, ended <-chan struct{}) {
 	_ = cmd.Process.Signal(os.Interrupt)
 	wait := time.NewTimer(abandonWait)
 	defer wait.Stop()
