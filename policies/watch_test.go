@@ -1,4 +1,4 @@
-package policies_test
+package policies
 
 import (
 	"bytes"
@@ -11,58 +11,45 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twyn/twyn/policies"
+	"github.com/twyn/twyn/engine"
 )
 
-// watched is a policy directory under Watch whose ticks the test gives.
+// watched is a policy directory at which the test looks as Watch does.
 type watched struct {
-	t      *testing.T
-	dir    string
-	engine *policies.Engine
-	ticks  chan time.Time
-	now    time.Time
-	log    *bytes.Buffer
-	done   chan struct{}
+	*watcher
+	t   *testing.T
+	now time.Time
+	log *bytes.Buffer
 }
 
 // watch starts watching dir with the policies it has now.
 func watch(t *testing.T, dir string) *watched {
 	t.Helper()
-	set, err := policies.Load(t.Context(), os.DirFS(dir), policies.Options{Root: dir})
+	set, err := Load(t.Context(), os.DirFS(dir), Options{Root: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &watched{
-		t: t, dir: dir, engine: policies.NewEngine(set), ticks: make(chan time.Time),
+	log := &bytes.Buffer{}
+	return &watched{
+		watcher: &watcher{engine: NewEngine(set), dir: dir, logger: slog.New(slog.NewTextHandler(log, nil))},
 		// Far from the files' times, so that they count as settled.
-		now: time.Now().Add(24 * time.Hour), log: &bytes.Buffer{}, done: make(chan struct{}),
+		t: t, now: time.Now().Add(24 * time.Hour), log: log,
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		defer close(w.done)
-		w.engine.Watch(ctx, dir, w.ticks, slog.New(slog.NewTextHandler(w.log, nil)))
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-w.done
-	})
-	return w
 }
 
-// look lets the watcher see a state of the directory and act on it. The channel
-// is not buffered: that it takes a tick means that it is done with the last.
+// look looks at the directory as often as a change needs to go live.
 func (w *watched) look() {
 	w.t.Helper()
-	for range 3 {
-		w.now = w.now.Add(policies.PollInterval)
-		w.ticks <- w.now
+	for range 2 {
+		w.now = w.now.Add(PollInterval)
+		w.poll(w.t.Context(), w.now)
 	}
 }
 
 // wants checks the live revision's limit and what was logged since.
 func (w *watched) wants(limit int, logged ...string) {
 	w.t.Helper()
-	judgement, err := w.engine.Judge(w.t.Context(), baseInput())
+	judgement, err := w.engine.Judge(w.t.Context(), &engine.Input{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -116,7 +103,7 @@ func link(t *testing.T, target, path string) {
 	}
 }
 
-func TestWatch(t *testing.T) {
+func TestWatchTakesWhatIsGood(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "decision.rego")
@@ -267,11 +254,67 @@ func TestWatchReadsYoungFilesAgain(t *testing.T) {
 	w.wants(2, "policies changed")
 }
 
-func TestWatchEndsWithItsTicks(t *testing.T) {
+// TestWatchWaitsForWritersToEnd shows another state at every look: none of them
+// goes live, good or bad, before it was seen twice.
+func TestWatchWaitsForWritersToEnd(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "decision.rego")
+	write(t, file, 1)
+	w := watch(t, dir)
+	source, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range source {
+		writeText(t, file, string(source[:n]))
+		w.poll(t.Context(), w.now)
+	}
+	w.wants(1)
+	write(t, file, 20)
+	w.poll(t.Context(), w.now)
+	w.wants(1)
+	w.poll(t.Context(), w.now)
+	w.wants(20, "policies changed")
+}
+
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "decision.rego")
+	write(t, file, 1)
+	w := watch(t, dir)
+	first := w.engine.Live()
+	ticks := make(chan time.Time)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.engine.Watch(t.Context(), dir, ticks, w.logger)
+	}()
+	write(t, file, 20)
+	// That the third tick is taken tells that the second look is over.
+	for range 3 {
+		ticks <- w.now
+	}
+	if w.engine.Live() == first {
+		t.Error("the change is not live after two ticks")
+	}
+	close(ticks)
+	<-done
+	w.wants(20, "policies changed")
+}
+
+func TestWatchEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "decision.rego"), 1)
 	w := watch(t, dir)
-	close(w.ticks)
-	<-w.done
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.engine.Watch(ctx, dir, make(chan time.Time), w.logger)
+	}()
+	cancel()
+	<-done
 }
