@@ -177,16 +177,16 @@ func versions(ctx context.Context, db *sqlx.DB) (rows []versionRow, err error) {
 	return rows, explain(ctx, db.SelectContext(ctx, &rows, selectVersions))
 }
 
-// Pending lists the migrations that the database has not taken yet.
-func Pending(ctx context.Context, url string) ([]Migration, error) {
+// Pending counts the migrations that the database has not taken yet.
+func Pending(ctx context.Context, url string) (int, error) {
 	list, err := MigrationStatus(ctx, url)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	var pending []Migration
+	pending := 0
 	for _, m := range list {
 		if !m.Applied {
-			pending = append(pending, m)
+			pending++
 		}
 	}
 	return pending, nil

@@ -101,8 +101,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.db.SetMaxIdleConns(conns)
 	s.db.SetConnMaxIdleTime(maxConnIdle)
 	s.db.SetConnMaxLifetime(maxConnLife)
-	// Not Ping, which keeps the reason of a refusal to itself.
-	if err := s.read(ctx, "", func(*tx) error { return nil }); err != nil {
+	if err := s.ping(ctx); err != nil {
 		return nil, fmt.Errorf("opening the database: %w", errors.Join(err, s.db.Close()))
 	}
 	return s, nil
@@ -110,10 +109,16 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 // Ping tells whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
-	if err := s.db.PingContext(ctx); err != nil {
-		return fmt.Errorf("asking the database whether it is there: %w", unconnected(ctx, err))
+	if err := s.ping(ctx); err != nil {
+		return fmt.Errorf("asking the database whether it is there: %w", err)
 	}
 	return nil
+}
+
+// ping is an empty transaction. The pool's own Ping would not try again over a
+// connection that has died in it, and keeps the reason of a refusal to itself.
+func (s *Store) ping(ctx context.Context) error {
+	return s.read(ctx, "", func(*tx) error { return nil })
 }
 
 // Close closes the pool, waiting for statements under way.

@@ -31,23 +31,26 @@ func (s *Store) CreateTenant(ctx context.Context, tenant engine.Tenant, first en
 	if first.TenantID != tenant.ID {
 		return errors.New("creating a tenant: its first key belongs to another")
 	}
-	err := s.writeSystem(ctx, func(t *tx) error {
-		if _, err := t.exec(ctx, insertTenant, tenant.ID, tenant.Name, tenant.Active, tenant.CreatedAt); err != nil {
-			return err
-		}
-		// From here on the transaction is the tenant's own.
-		if err := t.become(ctx, s.role); err != nil {
-			return err
-		}
-		if err := t.enter(ctx, tenant.ID); err != nil {
-			return err
-		}
-		return t.createKey(ctx, &first, secret)
-	})
+	err := s.writeSystem(ctx, func(t *tx) error { return t.createTenant(ctx, tenant, first, secret) })
 	if err != nil {
 		return fmt.Errorf("creating a tenant: %w", err)
 	}
 	return nil
+}
+
+// createTenant begins with the rights of the system and ends with those of the
+// new tenant.
+func (t *tx) createTenant(ctx context.Context, tenant engine.Tenant, first engine.Key, secret engine.Digest) error {
+	if _, err := t.exec(ctx, insertTenant, tenant.ID, tenant.Name, tenant.Active, tenant.CreatedAt); err != nil {
+		return err
+	}
+	if err := t.become(ctx, t.store.role); err != nil {
+		return err
+	}
+	if err := t.enter(ctx, tenant.ID); err != nil {
+		return err
+	}
+	return t.createKey(ctx, &first, secret)
 }
 
 const selectTenant = `
