@@ -84,18 +84,20 @@ func newStore(ctx context.Context, documents map[string]any) (storage.Store, sto
 }
 
 // compile compiles modules, which are changed by it.
-func compile(compiler *ast.Compiler, modules map[string]*ast.Module) (err error) {
-	// OPA's compiler is large, and its input is a stranger's.
-	defer func() {
-		if r := recover(); r != nil {
-			err = newCompileError(Problem{Message: fmt.Sprintf("compiler panicked: %v", r)})
-		}
-	}()
+func compile(compiler *ast.Compiler, modules map[string]*ast.Module) error {
 	compiler.Compile(modules)
 	if compiler.Failed() {
 		return newCompileError(problemsOf("", compiler.Errors)...)
 	}
 	return nil
+}
+
+// recoverProblem makes a panic the error of the function that defers it: OPA's
+// parser and compiler are large, and what they read is a stranger's.
+func recoverProblem(err *error) {
+	if r := recover(); r != nil {
+		*err = newCompileError(Problem{Message: fmt.Sprintf("compiler panicked: %v", r)})
+	}
 }
 
 // checkEntry reports whether the policies define a decision at all.

@@ -62,8 +62,8 @@ func checkLimits(t *testing.T, limits []engine.PolicyLimit) {
 	}
 }
 
-// FuzzLoad gives any bytes as a file of policies, beside ones that are good, and
-// asks what comes of it for a decision.
+// FuzzLoad gives any bytes as a file of policies and one of data, beside ones
+// that are good, and asks what comes of it for a decision.
 func FuzzLoad(f *testing.F) {
 	defaults, err := fs.Glob(Default(), "*.rego")
 	if err != nil {
@@ -74,7 +74,7 @@ func FuzzLoad(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(source)
+		f.Add(source, []byte("plans: {gold: 1}\n"))
 	}
 	for _, seed := range []string{
 		"", "package twyn", "package twyn\n\ndecision := {\"allow\": true, \"reasons\": [], \"limits\": []}\n",
@@ -87,12 +87,16 @@ func FuzzLoad(f *testing.F) {
 		"package twyn\n\nimport data.twyn as t\n\na if every x in t { x }\n",
 		"package twyn\n\na := $\"{1}\"\n", "package twyn\n\na := `raw\n",
 	} {
-		f.Add([]byte(seed))
+		f.Add([]byte(seed), []byte(`{"a": [1, 1e3, null, {"b": "c"}]}`))
 	}
-	f.Fuzz(func(t *testing.T, source []byte) {
+	for _, seed := range []string{"", "[", "1", "a: &a [*a]\n", "? {a: 1}\n: 2\n", "twyn: {decision: 1}\n", "1: 2\n", "a: !!binary eA==\n"} {
+		f.Add([]byte("package a\n"), []byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, source, data []byte) {
 		files := fstest.MapFS{
 			"base.rego": {Data: []byte("package twyn\n\ndecision := {\"allow\": true, \"reasons\": [], \"limits\": []}\n")},
 			"more.rego": {Data: source},
+			"data.yaml": {Data: data},
 		}
 		set, err := Load(t.Context(), files, Options{})
 		if err != nil {

@@ -197,10 +197,10 @@ deny contains "unused" if false
 		t.Fatal(err)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		any := rapid.OneOf(rapid.Custom(drawScope), rapid.String(), rapid.StringMatching(`[a:*]{0,5}`))
+		text := rapid.OneOf(rapid.Custom(drawScope), rapid.String(), rapid.StringMatching(`[a:*]{0,5}`))
 		input := baseInput()
-		input.Key.Scopes = rapid.SliceOfN(any, 0, 5).Draw(t, "scopes")
-		input.Key.Name = any.Draw(t, "scope")
+		input.Key.Scopes = rapid.SliceOfN(text, 0, 5).Draw(t, "scopes")
+		input.Key.Name = text.Draw(t, "scope")
 		judgement, err := set.Judge(t.Context(), input)
 		if err != nil {
 			t.Fatal(err)

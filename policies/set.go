@@ -54,7 +54,8 @@ func Load(ctx context.Context, fsys fs.FS, options Options) (*Set, error) {
 }
 
 // newSet compiles the sources.
-func newSet(ctx context.Context, src *sources) (*Set, error) {
+func newSet(ctx context.Context, src *sources) (set *Set, err error) {
+	defer recoverProblem(&err)
 	documents, problems := src.documents()
 	store, txn, err := newStore(ctx, documents)
 	if err != nil {

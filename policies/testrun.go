@@ -52,7 +52,8 @@ func (r *TestReport) Failed() int {
 // RunTests runs the tests that lie beside the policies, with the capabilities
 // and the data that the policies have. An error means that the tests did not
 // run, such as a *CompileError of a test file; that tests fail is no error.
-func (s *Set) RunTests(ctx context.Context) (*TestReport, error) {
+func (s *Set) RunTests(ctx context.Context) (report *TestReport, err error) {
+	defer recoverProblem(&err)
 	store, txn, err := newStore(ctx, s.documents)
 	if err != nil {
 		return nil, err
@@ -87,7 +88,7 @@ func (s *Set) RunTests(ctx context.Context) (*TestReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("running the policies' tests: %w", err)
 	}
-	report := &TestReport{}
+	report = &TestReport{}
 	for result := range results {
 		report.Results = append(report.Results, newTestResult(result))
 	}
