@@ -37,6 +37,7 @@ func TestDefaultPoliciesOwnTests(t *testing.T) {
 	}
 	for _, result := range report.Results {
 		t.Run(result.Name, func(t *testing.T) {
+			t.Parallel()
 			if !result.Passed || result.Skipped {
 				t.Errorf("%s:%d: %s", result.File, result.Row, result.Message)
 			}
