@@ -99,6 +99,7 @@ type Server struct {
 	// context is its child.
 	base   context.Context
 	cancel context.CancelFunc
+	ended  context.Context // has ended from the start
 }
 
 // New returns a server made of the parts in o.
@@ -113,6 +114,9 @@ func New(o Options) (*Server, error) {
 		headers: o.PolicyHeaders, none: map[string]string{}, requestTimeout: o.RequestTimeout, drainTimeout: o.DrainTimeout,
 	}
 	s.base, s.cancel = context.WithCancel(context.Background())
+	ended, end := context.WithCancel(context.Background())
+	end()
+	s.ended = ended
 	s.app = fiber.New(fiber.Config{
 		DisableStartupMessage:        true,
 		StrictRouting:                true,

@@ -25,6 +25,7 @@ type exchange struct {
 	target  target
 	route   *route // nil before routing
 
+	patience patience
 	request  engine.Request
 	decision engine.Decision // zero if none was reached
 }
@@ -120,9 +121,9 @@ func (s *Server) answer(r *route) fiber.Handler {
 		if !ok {
 			return errors.New("a request reached the router past the edge")
 		}
-		ctx, cancel := context.WithTimeout(s.base, s.requestTimeout)
-		defer cancel()
-		x.ctx, x.route = ctx, r
+		x.patience = patience{parent: s.base, ended: s.ended, limit: s.requestTimeout}
+		defer x.patience.end()
+		x.ctx, x.route = &x.patience, r
 		if err := s.handle(c, x); err != nil {
 			s.fail(x, err)
 		}
@@ -177,7 +178,8 @@ func (x *exchange) refuse() error {
 	switch x.decision.Effect {
 	case engine.Unauthenticated:
 		x.header(headerAuthenticate, `ApiKey realm="twyn"`)
-		return detail(fiber.StatusUnauthorized, "Invalid or missing API key")
+		x.send(fiber.StatusUnauthorized, []byte(`{"detail":"Invalid or missing API key"}`))
+		return nil
 	case engine.Throttle:
 		return x.throttled(&x.decision)
 	case engine.Deny:

@@ -52,7 +52,9 @@ func newRequestID(random io.Reader) (string, error) {
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return "", fmt.Errorf("making a request id: %w", err)
 	}
-	return hex.EncodeToString(b[:]), nil
+	var text [24]byte
+	hex.Encode(text[:], b[:])
+	return string(text[:]), nil
 }
 
 // validRequestID reports whether a client's X-Request-Id can be taken over:
