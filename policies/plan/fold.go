@@ -18,6 +18,9 @@ func (w *lowering) fold(stmts []ir.Stmt) (folded map[int]bool, sealed map[int][]
 		if err := uses[i].stmt(s); err != nil {
 			return nil, nil, &UnsupportedError{What: err.Error()}
 		}
+		if s, ok := s.(*ir.MakeArrayStmt); ok {
+			w.arrays[s.Target] = true
+		}
 		if l, term := w.scalar(s); term != nil && w.own(l) {
 			w.consts[l] = term
 			folded[i] = true

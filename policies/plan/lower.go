@@ -11,7 +11,7 @@ import (
 type function struct {
 	name   string
 	index  int // into machine.memo
-	params int
+	params []ir.Local
 	locals int
 	blocks [][]op
 
@@ -49,7 +49,8 @@ type lowering struct {
 	// Of the block of that function at hand:
 	use    *usage
 	consts map[ir.Local]*ast.Term // locals that always have this value
-	lists  map[ir.Local]bool      // arrays that are built in a list
+	arrays map[ir.Local]bool      // locals that arrays are built in
+	lists  map[ir.Local]bool      // those of them that are built in a list
 	base   map[ir.Local]bool      // locals that hold a part of the base documents
 	mixed  map[ir.Local]bool      // locals that may hold one, or the value of a rule
 	depth  int                    // blocks that a break can leave
@@ -112,21 +113,22 @@ func (w *lowering) location(s ir.Stmt) *ast.Location {
 
 // function lowers one function of the plan.
 func (w *lowering) function(f *ir.Func) error {
-	w.fn = &function{name: f.Name, index: len(w.program.functions), params: len(f.Params)}
+	w.fn = &function{name: f.Name, index: len(w.program.functions), params: f.Params}
 	w.shared = map[ir.Local]bool{f.Return: true}
 	for _, p := range f.Params {
 		w.shared[p] = true
+		w.fn.locals = max(w.fn.locals, int(p)+1)
 	}
 	if err := w.blocks(f.Blocks); err != nil {
 		return err
 	}
-	w.fn.locals = max(w.fn.locals, int(f.Return)+1, len(f.Params))
+	w.fn.locals = max(w.fn.locals, int(f.Return)+1)
 	w.program.functions = append(w.program.functions, w.fn)
 	w.funcs[f.Name] = w.fn
 	if f.Path != nil {
 		w.paths[pathKey(f.Path)] = w.fn
 	}
-	if w.fn.pure && w.fn.params == 2 {
+	if w.fn.pure && len(w.fn.params) == 2 {
 		w.fn.fixed, w.fn.known = w.program.fix(w.fn)
 	}
 	return nil
@@ -148,9 +150,10 @@ func (w *lowering) blocks(blocks []*ir.Block) error {
 	w.fn.pure = true
 	for i, b := range blocks {
 		w.use = uses[i]
-		w.consts, w.lists = map[ir.Local]*ast.Term{}, map[ir.Local]bool{}
+		w.consts, w.arrays, w.lists = map[ir.Local]*ast.Term{}, map[ir.Local]bool{}, map[ir.Local]bool{}
 		w.base, w.mixed = map[ir.Local]bool{ir.Data: true}, map[ir.Local]bool{}
 		w.depth = 0
+		w.fn.pure = w.fn.pure && w.pure(b)
 		ops, err := w.block(b)
 		if err != nil {
 			return err
@@ -158,6 +161,32 @@ func (w *lowering) blocks(blocks []*ir.Block) error {
 		w.fn.blocks = append(w.fn.blocks, ops)
 	}
 	return nil
+}
+
+// pure reports whether a block depends on neither input nor data.
+func (w *lowering) pure(b *ir.Block) bool {
+	for _, s := range b.Stmts {
+		switch s := s.(type) {
+		case *ir.CallDynamicStmt, *ir.WithStmt:
+			return false
+		case *ir.CallStmt:
+			if f := w.funcs[s.Func]; f != nil && f.pure {
+				continue
+			}
+		}
+		e, _ := effectsOf(s)
+		for _, r := range e.reads {
+			if l, ok := normal(r).(ir.Local); ok && (l == ir.Input || l == ir.Data) {
+				return false
+			}
+		}
+		for _, inner := range e.blocks {
+			if !w.pure(inner) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // block lowers the statements of a block.

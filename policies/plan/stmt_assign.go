@@ -18,11 +18,9 @@ func (w *lowering) assign(s ir.Stmt) (op, error) {
 	case *ir.ResetLocalStmt:
 		return store(s.Target, nil), nil
 	case *ir.IsDefinedStmt:
-		w.impure(s.Source)
 		source := w.local(s.Source)
 		return func(_ *machine, l []*ast.Term) ctl { return when(source.load(l) != nil) }, nil
 	case *ir.IsUndefinedStmt:
-		w.impure(s.Source)
 		source := w.local(s.Source)
 		return func(_ *machine, l []*ast.Term) ctl { return when(source.load(l) == nil) }, nil
 	case *ir.LenStmt:
@@ -72,20 +70,6 @@ func when(condition bool) ctl {
 	return undefined
 }
 
-// impure notes that the function at hand depends on input or data if it uses
-// one of their locals.
-func (w *lowering) impure(l ir.Local) {
-	if l == ir.Input || l == ir.Data {
-		w.fn.pure = false
-	}
-}
-
-func (w *lowering) impureOperand(o ir.Operand) {
-	if l, ok := normal(o).(ir.Local); ok {
-		w.impure(l)
-	}
-}
-
 func store(target ir.Local, term *ast.Term) op {
 	return func(_ *machine, l []*ast.Term) ctl {
 		l[target] = term
@@ -94,7 +78,6 @@ func store(target ir.Local, term *ast.Term) op {
 }
 
 func (w *lowering) move(s *ir.AssignVarStmt) op {
-	w.impureOperand(s.Source)
 	source, target := w.operand(s.Source), s.Target
 	delete(w.base, target)
 	if source.term != nil {
@@ -108,7 +91,6 @@ func (w *lowering) move(s *ir.AssignVarStmt) op {
 
 // assignOnce lowers the assignment of a rule's or function's result.
 func (w *lowering) assignOnce(s *ir.AssignVarOnceStmt) op {
-	w.impureOperand(s.Source)
 	source, target, name, loc := w.operand(s.Source), s.Target, w.fn.name, w.location(s)
 	return func(m *machine, l []*ast.Term) ctl {
 		value := source.load(l)
@@ -122,7 +104,6 @@ func (w *lowering) assignOnce(s *ir.AssignVarOnceStmt) op {
 }
 
 func (w *lowering) length(s *ir.LenStmt) op {
-	w.impureOperand(s.Source)
 	source, target := w.operand(s.Source), s.Target
 	return func(_ *machine, l []*ast.Term) ctl {
 		n := 0
@@ -181,7 +162,6 @@ func (w *lowering) is(s ir.Stmt) (op, error) {
 // asks for the type of a value before it takes the value apart to match a
 // pattern, which is not how references to base documents are looked up.
 func (w *lowering) whole(o ir.Operand) operand {
-	w.impureOperand(o)
 	if l, ok := normal(o).(ir.Local); ok {
 		delete(w.base, l)
 		delete(w.mixed, l)

@@ -104,9 +104,6 @@ func (w *lowering) scan(s *ir.ScanStmt) (op, error) {
 		return nil, err
 	}
 	source, key, value := w.local(s.Source), int(s.Key), int(s.Value)
-	if int(s.Source) <= int(ir.Data) {
-		w.fn.pure = false
-	}
 	return func(m *machine, l []*ast.Term) ctl {
 		term := source.load(l)
 		if term == nil {
@@ -170,15 +167,12 @@ func (w *lowering) checkOrder(s *ir.ScanStmt) error {
 		return &UnsupportedError{What: err.Error()}
 	}
 	for l := range u.grows {
-		if u.writes[l] == 0 && w.isArray(l) {
+		if u.writes[l] == 0 && w.arrays[l] {
 			return w.unsupported(s, "an array of what a package has, rules and data together")
 		}
 	}
 	return nil
 }
-
-// isArray reports whether the local is built as an array.
-func (w *lowering) isArray(l ir.Local) bool { return w.lists[l] || w.arrays[l] }
 
 // with lowers the replacement of input, or of a part of it.
 func (w *lowering) with(s *ir.WithStmt) (op, error) {
@@ -190,7 +184,6 @@ func (w *lowering) with(s *ir.WithStmt) (op, error) {
 		path[i] = w.strings[index]
 	}
 	value := w.operand(s.Value)
-	w.fn.pure = false
 	ops, err := w.inner(s.Block)
 	if err != nil {
 		return nil, err

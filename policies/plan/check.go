@@ -1,0 +1,100 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// check looks, in the rules that the entry point needs, for what a plan does not
+// show any more.
+func check(modules map[string]*ast.Module, entrypoint string, options Options) error {
+	compiler := ast.NewCompiler().WithCapabilities(options.Capabilities).WithDefaultRegoVersion(options.RegoVersion)
+	compiler.Compile(modules)
+	if compiler.Failed() {
+		return fmt.Errorf("compiling policies: %w", compiler.Errors)
+	}
+	ref := ast.DefaultRootRef
+	for name := range strings.SplitSeq(entrypoint, "/") {
+		ref = ref.Append(ast.StringTerm(name))
+	}
+	seen := map[*ast.Rule]bool{}
+	for _, rule := range compiler.GetRules(ref) {
+		if err := checkRule(compiler, rule, seen); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRule checks a rule and all rules that it needs.
+func checkRule(compiler *ast.Compiler, rule *ast.Rule, seen map[*ast.Rule]bool) error {
+	if seen[rule] {
+		return nil
+	}
+	seen[rule] = true
+	var bad error
+	ast.NewGenericVisitor(func(x any) bool {
+		switch x := x.(type) {
+		case *ast.With:
+			if ref, ok := x.Target.Value.(ast.Ref); ok && !ref.HasPrefix(ast.InputRootRef) && bad == nil {
+				what := "with on a function"
+				if ref.HasPrefix(ast.DefaultRootRef) && len(compiler.GetRules(ref)) == 0 {
+					what = "with on data"
+				}
+				bad = unsupportedAt(x.Target, what)
+			}
+		case *ast.Term:
+			if compiler.ComprehensionIndex(x) != nil && mayFail(x.Value) && bad == nil {
+				// The interpreter evaluates it for all keys at once, also
+				// for those that fail and are never asked for.
+				bad = unsupportedAt(x, "a comprehension that may fail and that the interpreter evaluates ahead of need")
+			}
+		}
+		return bad != nil
+	}).Walk(rule)
+	if bad != nil {
+		return bad
+	}
+	for needed := range compiler.Graph.Dependencies(rule) {
+		if r, ok := needed.(*ast.Rule); ok {
+			if err := checkRule(compiler, r, seen); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func unsupportedAt(term *ast.Term, what string) error {
+	e := &UnsupportedError{What: what}
+	if loc := term.Location; loc != nil {
+		e.File, e.Row, e.Col = loc.File, loc.Row, loc.Col
+	}
+	return e
+}
+
+// mayFail reports whether the evaluation of a comprehension can be an error.
+func mayFail(comprehension ast.Value) bool {
+	if _, ok := comprehension.(*ast.ObjectComprehension); ok {
+		return true // keys may conflict
+	}
+	fails := false
+	ast.NewGenericVisitor(func(x any) bool {
+		switch x := x.(type) {
+		case *ast.Expr:
+			if x.IsCall() {
+				name := x.Operator().String()
+				fails = fails || name != ast.Equality.Name && condition(name) == nil
+			}
+		case ast.Call, *ast.ObjectComprehension:
+			fails = true
+		case ast.Ref:
+			// A rule may fail.
+			fails = fails || x.HasPrefix(ast.DefaultRootRef)
+		}
+		return fails
+	}).Walk(comprehension)
+	return fails
+}
