@@ -42,7 +42,7 @@ lint: tools ## check the code, the policies, the modules and the scripts
 	@$(GO) vet ./...
 	@$(TOOLS)/golangci-lint run ./...
 	@$(TOOLS)/opa fmt --fail --diff policies >&2
-	@$(TOOLS)/opa check --strict --schema policies/schema policies
+	@$(TOOLS)/opa check --strict --schema policies/schema/input.json policies/default
 	@$(GO) mod tidy -diff
 	@$(GO) mod verify >&2
 	@for f in .ci/*; do \
