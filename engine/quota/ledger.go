@@ -25,6 +25,12 @@ type Ledger interface {
 // answer to a claim is not known. It is never an allow.
 var ErrUnavailable = errors.New("quota ledger unavailable")
 
+// ErrInvalidClaim is wrapped by the errors for claims that cannot be counted:
+// a negative cost, the same counter twice in one call, a time before 1970 or
+// after 2199, verdicts of another length than the claims. A limit that cannot
+// be counted is ErrInvalidLimit.
+var ErrInvalidClaim = errors.New("invalid claim")
+
 // CounterID identifies the state of one limit of one subject. A limit that
 // changes its algorithm or window is another counter; one that changes its
 // number is the same, so that the change acts on the running window.

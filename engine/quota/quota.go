@@ -34,6 +34,8 @@ const (
 	MaxLimit  = 1_000_000_000
 	MaxWindow = 400 * 24 * time.Hour
 	MinWindow = time.Second
+
+	maxNameBytes = 64
 )
 
 // Limit is one limit as a policy or a plugin states it.
@@ -57,8 +59,8 @@ var ErrInvalidLimit = errors.New("invalid limit")
 // Validate reports whether the limit can be counted at all.
 func (l Limit) Validate() error {
 	switch {
-	case l.Name == "" || len(l.Name) > 64:
-		return fmt.Errorf("%w: name %q: want 1 to 64 bytes", ErrInvalidLimit, l.Name)
+	case l.Name == "" || len(l.Name) > maxNameBytes:
+		return fmt.Errorf("%w: name %q: want 1 to %d bytes", ErrInvalidLimit, l.Name, maxNameBytes)
 	case l.Limit < 0 || l.Limit > MaxLimit:
 		return fmt.Errorf("%w %q: limit %d: want 0 to %d", ErrInvalidLimit, l.Name, l.Limit, int64(MaxLimit))
 	case l.Window < MinWindow || l.Window > MaxWindow:
