@@ -37,6 +37,7 @@ const (
 	ReasonTenantDisabled = "tenant_disabled"
 	ReasonDenied         = "denied" // a policy that denied without a reason
 	ReasonPolicyError    = "policy_error"
+	ReasonPolicyTimeout  = "policy_timeout"
 	ReasonRateLimited    = "rate_limited"
 )
 

@@ -180,14 +180,13 @@ func (e *Engine) locate(ctx context.Context, r *Request, d *Decision) error {
 
 // judge asks the policy and, if it allows, the limits.
 func (e *Engine) judge(ctx context.Context, r *Request, d *Decision) error {
-	input := newInput(r, d.Principal, d.Resource)
-	judgement, err := e.policy.Judge(ctx, &input)
+	judgement, err := e.policy.Judge(ctx, Question{Request: r, Principal: d.Principal, Resource: d.Resource})
 	d.Revision = judgement.Revision
 	if err != nil {
 		e.logger.LogAttrs(ctx, slog.LevelError, "policy failed, request denied",
 			slog.String("request_id", r.ID), slog.String("decision_id", d.ID), slog.String("revision", d.Revision),
 			slog.String("tenant_id", d.Principal.Tenant.ID), slog.String("route", r.Route), slog.Any("error", err))
-		d.decide(Deny, Reason{ReasonPolicyError, "Access denied: the policy could not be evaluated"})
+		d.decide(Deny, policyFailure(err))
 		e.peek(ctx, r, d, nil)
 		return nil
 	}
@@ -197,6 +196,14 @@ func (e *Engine) judge(ctx context.Context, r *Request, d *Decision) error {
 		return nil
 	}
 	return e.reserve(ctx, r, d, &judgement)
+}
+
+// policyFailure is the reason of a request whose policy failed.
+func policyFailure(err error) Reason {
+	if errors.Is(err, ErrPolicyTimeout) {
+		return Reason{ReasonPolicyTimeout, "Access denied: the policy took too long"}
+	}
+	return Reason{ReasonPolicyError, "Access denied: the policy could not be evaluated"}
 }
 
 // reserve takes the request's cost from every limit or from none.

@@ -10,4 +10,7 @@ var (
 	ErrUnavailable = errors.New("store unavailable")
 	// ErrConflict means that the change contradicts the present state.
 	ErrConflict = errors.New("conflict")
+	// ErrPolicyTimeout means that a policy used up what one evaluation may
+	// take.
+	ErrPolicyTimeout = errors.New("policy took too long")
 )

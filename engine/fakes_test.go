@@ -102,15 +102,15 @@ func (d *directory) asked() int {
 }
 
 // policyFunc is a policy as a function.
-type policyFunc func(ctx context.Context, input *engine.Input) (engine.Judgement, error)
+type policyFunc func(ctx context.Context, question engine.Question) (engine.Judgement, error)
 
-func (f policyFunc) Judge(ctx context.Context, input *engine.Input) (engine.Judgement, error) {
-	return f(ctx, input)
+func (f policyFunc) Judge(ctx context.Context, question engine.Question) (engine.Judgement, error) {
+	return f(ctx, question)
 }
 
 // isolation allows a tenant its own resources and nothing else.
-func isolation(_ context.Context, in *engine.Input) (engine.Judgement, error) {
-	if in.Resource != nil && in.Resource.TenantID != in.Tenant.ID {
+func isolation(_ context.Context, q engine.Question) (engine.Judgement, error) {
+	if q.Resource != nil && q.Resource.TenantID != q.Principal.Tenant.ID {
 		return engine.Judgement{Reasons: []engine.Reason{{Code: "tenant_isolation", Message: "Access denied"}}, Revision: "r1"}, nil
 	}
 	return engine.Judgement{Allow: true, Revision: "r1"}, nil

@@ -2,7 +2,10 @@ package engine
 
 import "time"
 
-// newInput builds what the policy is asked with.
+// Input builds the document that Rego sees as input. It shares the lists and
+// maps of the question.
+func (q Question) Input() Input { return newInput(q.Request, q.Principal, q.Resource) }
+
 func newInput(r *Request, p *Principal, resource *Resource) Input {
 	k := p.Key
 	in := Input{

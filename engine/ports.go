@@ -33,9 +33,10 @@ type Resources interface {
 }
 
 // Policy judges an authenticated request. An error, whatever its cause, makes
-// the decision a Deny with ReasonPolicyError.
+// the decision a Deny: with ReasonPolicyTimeout if it wraps ErrPolicyTimeout,
+// else with ReasonPolicyError.
 type Policy interface {
-	Judge(ctx context.Context, input *Input) (Judgement, error)
+	Judge(ctx context.Context, question Question) (Judgement, error)
 }
 
 // Judgement is what a policy says. It may be shared; callers do not change it.

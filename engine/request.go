@@ -51,7 +51,17 @@ type Resource struct {
 	Environment Environment
 }
 
-// Input is what a policy is asked with. The JSON names are the names that Rego
+// Question is what a policy is asked about. It is passed by value and holds
+// nothing of its own, so that asking costs nothing; a policy that needs the
+// whole document calls Input. What it points to must not be changed, and the
+// request must not be kept beyond the call.
+type Question struct {
+	Request   *Request
+	Principal *Principal
+	Resource  *Resource // nil: the route names none, or it does not exist
+}
+
+// Input is a Question as a document. The JSON names are the names that Rego
 // sees under "input"; policies/schema/input.json describes them.
 type Input struct {
 	Key      InputKey       `json:"key"`

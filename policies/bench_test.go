@@ -11,7 +11,7 @@ func BenchmarkJudge(b *testing.B) {
 			input.Resource.TenantID = tenant
 			b.ReportAllocs()
 			for b.Loop() {
-				judgement, err := set.Judge(b.Context(), input)
+				judgement, err := set.JudgeInput(b.Context(), input)
 				if err != nil || judgement.Allow != (name == "allow") {
 					b.Fatalf("got %+v, %v", judgement, err)
 				}

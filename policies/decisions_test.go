@@ -65,7 +65,7 @@ func TestDecisions(t *testing.T) {
 			for _, c := range file.cases {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
-					got, err := set.Judge(t.Context(), c.input)
+					got, err := set.JudgeInput(t.Context(), c.input)
 					c.want.check(t, c.input, got, err)
 				})
 			}

@@ -167,7 +167,7 @@ func TestDocsFirstPolicy(t *testing.T) {
 	}
 	input := &engine.Input{Tenant: engine.InputTenant{ID: "ten_0123456789abcdefghijklmn"}, Request: engine.InputRequest{Method: "DELETE"}}
 	input.Key.Environment = string(engine.Live)
-	judgement, err := set.Judge(t.Context(), input)
+	judgement, err := set.JudgeInput(t.Context(), input)
 	if err != nil || judgement.Allow || judgement.Reasons[0].Code != "tenant_frozen" || len(judgement.Limits) != 2 {
 		t.Errorf("got %+v, %v", judgement, err)
 	}

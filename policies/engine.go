@@ -23,8 +23,8 @@ func NewEngine(set *Set) *Engine {
 
 // Judge asks the live Set, as Set.Judge does. The whole decision is made by one
 // Set.
-func (e *Engine) Judge(ctx context.Context, input *engine.Input) (engine.Judgement, error) {
-	return e.live.Load().Judge(ctx, input)
+func (e *Engine) Judge(ctx context.Context, question engine.Question) (engine.Judgement, error) {
+	return e.live.Load().Judge(ctx, question)
 }
 
 // Live returns the live Set.

@@ -106,7 +106,7 @@ func FuzzLoad(f *testing.F) {
 			}
 			return
 		}
-		if judgement, err := set.Judge(t.Context(), &engine.Input{}); err != nil && judgement.Allow {
+		if judgement, err := set.JudgeInput(t.Context(), &engine.Input{}); err != nil && judgement.Allow {
 			t.Fatalf("%v beside %+v", err, judgement)
 		}
 	})

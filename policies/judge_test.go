@@ -32,7 +32,7 @@ func TestJudgeErrors(t *testing.T) {
 			set := load(t, files{"policy.rego": "package twyn\n\n" + test.policy})
 			input := baseInput()
 			input.Key.Metadata = map[string]any{"text": 1}
-			judgement, err := set.Judge(t.Context(), input)
+			judgement, err := set.JudgeInput(t.Context(), input)
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("got error %v, want %v with %q", err, test.want, test.text)
 			}
@@ -63,12 +63,12 @@ n := count([1 | some a in numbers.range(1, 1000); some b in numbers.range(1, 100
 		cancel(cause)
 	}()
 	close(started)
-	judgement, err := set.Judge(ctx, baseInput())
+	judgement, err := set.JudgeInput(ctx, baseInput())
 	if !errors.Is(err, policies.ErrEvaluation) || !errors.Is(err, cause) || judgement.Allow {
 		t.Errorf("got %+v, %v, want the cause of the cancellation", judgement, err)
 	}
 	// A context that has ended already decides nothing either.
-	if judgement, err := loadDefault(t).Judge(ctx, baseInput()); !errors.Is(err, cause) || judgement.Allow {
+	if judgement, err := loadDefault(t).JudgeInput(ctx, baseInput()); !errors.Is(err, cause) || judgement.Allow {
 		t.Errorf("got %+v, %v after the context's end", judgement, err)
 	}
 }
@@ -76,7 +76,7 @@ n := count([1 | some a in numbers.range(1, 1000); some b in numbers.range(1, 100
 func TestJudgeRecoversFromPanics(t *testing.T) {
 	t.Parallel()
 	set := loadDefault(t)
-	judgement, err := set.Judge(t.Context(), nil)
+	judgement, err := set.JudgeInput(t.Context(), nil)
 	if !errors.Is(err, policies.ErrEvaluation) || judgement.Allow {
 		t.Errorf("got %+v, %v, want an error", judgement, err)
 	}
@@ -103,7 +103,7 @@ decision := {"allow": true, "reasons": [{"code": "input", "message": json.marsha
 		"nothing":  `"missing"`,
 	} {
 		input.Request.Query = map[string]string{"part": part}
-		judgement, err := set.Judge(t.Context(), input)
+		judgement, err := set.JudgeInput(t.Context(), input)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ decision := {"allow": true, "reasons": [{"code": "input", "message": json.marsha
 		}
 	}
 	input.Resource, input.Request.Query["part"] = nil, "resource"
-	if judgement, err := set.Judge(t.Context(), input); err != nil || judgement.Reasons[0].Message != "null" {
+	if judgement, err := set.JudgeInput(t.Context(), input); err != nil || judgement.Reasons[0].Message != "null" {
 		t.Errorf("got %+v, %v, want a null resource", judgement, err)
 	}
 }
@@ -135,7 +135,7 @@ allow if {
 	not input.key.expires_at
 }
 `})
-	if judgement, err := set.Judge(t.Context(), &engine.Input{}); err != nil || !judgement.Allow {
+	if judgement, err := set.JudgeInput(t.Context(), &engine.Input{}); err != nil || !judgement.Allow {
 		t.Errorf("got %+v, %v", judgement, err)
 	}
 }
@@ -167,7 +167,7 @@ func TestScopesAgreeWithTheEngine(t *testing.T) {
 		input.Key.Scopes = scopes
 		input.Request.Method, input.Request.ResourceType = method, resource
 		input.Resource = nil
-		judgement, err := set.Judge(t.Context(), input)
+		judgement, err := set.JudgeInput(t.Context(), input)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ deny contains "unused" if false
 		input := baseInput()
 		input.Key.Scopes = rapid.SliceOfN(text, 0, 5).Draw(t, "scopes")
 		input.Key.Name = text.Draw(t, "scope")
-		judgement, err := set.Judge(t.Context(), input)
+		judgement, err := set.JudgeInput(t.Context(), input)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -242,7 +242,7 @@ decision := {"allow": true, "reasons": [], "limits": [{
 					return
 				default:
 				}
-				judgement, err := live.Judge(t.Context(), baseInput())
+				judgement, err := live.Judge(t.Context(), policies.QuestionOf(baseInput()))
 				if err != nil {
 					t.Error(err)
 					return

@@ -224,7 +224,7 @@ limit := {"name": data.name, "limit": data.plans.gold.limit, "window_seconds": 6
 		"plans/other.json":     `not read`,
 		"..2025/decision.rego": `not read`,
 	})
-	judgement, err := set.Judge(t.Context(), baseInput())
+	judgement, err := set.JudgeInput(t.Context(), baseInput())
 	if err != nil || !judgement.Allow || judgement.Limits[0].Name != "gold" || judgement.Limits[0].Limit.Limit != 5 {
 		t.Errorf("got %+v, %v", judgement, err)
 	}

@@ -101,16 +101,30 @@ func newSet(ctx context.Context, src *sources) (set *Set, err error) {
 // Revision names the set: the start of a digest of the files that decide.
 func (s *Set) Revision() string { return s.revision }
 
-// Judge asks the policies for their decision on the input. It returns an error
-// that wraps ErrUndefined, ErrMalformed or ErrEvaluation if there is none; the
-// Judgement then denies and names the revision.
-func (s *Set) Judge(ctx context.Context, input *engine.Input) (judgement engine.Judgement, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			judgement, err = engine.Judgement{}, fmt.Errorf("%w: panic: %v", ErrEvaluation, r)
-		}
-		judgement.Revision = s.revision
-	}()
+// Judge asks the policies for their decision. It returns an error that wraps
+// ErrUndefined, ErrMalformed or ErrEvaluation if there is none; the Judgement
+// then denies and names the revision.
+func (s *Set) Judge(ctx context.Context, question engine.Question) (judgement engine.Judgement, err error) {
+	defer s.conclude(&judgement, &err)
+	input := question.Input()
+	return s.judge(ctx, &input)
+}
+
+// JudgeInput is Judge for an input that somebody wrote down.
+func (s *Set) JudgeInput(ctx context.Context, input *engine.Input) (judgement engine.Judgement, err error) {
+	defer s.conclude(&judgement, &err)
+	return s.judge(ctx, input)
+}
+
+// conclude makes a panic an error and names the revision.
+func (s *Set) conclude(judgement *engine.Judgement, err *error) {
+	if r := recover(); r != nil {
+		*judgement, *err = engine.Judgement{}, fmt.Errorf("%w: panic: %v", ErrEvaluation, r)
+	}
+	judgement.Revision = s.revision
+}
+
+func (s *Set) judge(ctx context.Context, input *engine.Input) (engine.Judgement, error) {
 	term, err := s.evaluate(ctx, input)
 	if err != nil {
 		return engine.Judgement{}, err

@@ -50,7 +50,7 @@ func (w *watched) look() {
 // wants checks the live revision's limit and what was logged since.
 func (w *watched) wants(limit int, logged ...string) {
 	w.t.Helper()
-	judgement, err := w.engine.Judge(w.t.Context(), &engine.Input{})
+	judgement, err := w.engine.Judge(w.t.Context(), QuestionOf(&engine.Input{}))
 	if err != nil {
 		w.t.Fatal(err)
 	}

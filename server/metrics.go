@@ -99,7 +99,7 @@ func (m *Metrics) reasonLabel(code string) string {
 	switch code {
 	case engine.ReasonAllowed, engine.ReasonKeyAbsent, engine.ReasonKeyRepeated, engine.ReasonKeyMalformed,
 		engine.ReasonKeyUnknown, engine.ReasonKeyDisabled, engine.ReasonKeyExpired, engine.ReasonTenantDisabled,
-		engine.ReasonDenied, engine.ReasonPolicyError, engine.ReasonRateLimited:
+		engine.ReasonDenied, engine.ReasonPolicyError, engine.ReasonPolicyTimeout, engine.ReasonRateLimited:
 		return code
 	}
 	m.mu.RLock()
