@@ -264,3 +264,20 @@ decision := {"allow": true, "reasons": [], "limits": [{
 		t.Error("Swap did not swap")
 	}
 }
+
+// TestAddressesAreCompared asks for a function of the net family that reaches
+// nothing.
+func TestAddressesAreCompared(t *testing.T) {
+	t.Parallel()
+	set := load(t, files{"policy.rego": `package twyn
+
+decision := {"allow": net.cidr_contains("192.0.2.0/24", input.request.ip), "reasons": [], "limits": []}
+`})
+	for ip, want := range map[string]bool{"192.0.2.7": true, "198.51.100.1": false} {
+		input := baseInput()
+		input.Request.IP = ip
+		if judgement, err := set.Judge(t.Context(), policies.QuestionOf(input)); err != nil || judgement.Allow != want {
+			t.Errorf("%s: got %+v, %v", ip, judgement, err)
+		}
+	}
+}

@@ -63,7 +63,6 @@ func TestLoadRefusesForbiddenFunctions(t *testing.T) {
 		`a if »http.send({"method": "GET", "url": "http://localhost"}).status_code == 200`,
 		`a if »opa.runtime().env.HOME`,
 		`a if »net.lookup_ip_addr("localhost")`,
-		`a if »net.cidr_contains("10.0.0.0/8", input.request.ip)`,
 		`a if »rego.parse_module("a.rego", "package a")`,
 		`a if »time.now_ns() > 0`,
 		`a if »rand.intn("seed", 2) == 1`,

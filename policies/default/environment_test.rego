@@ -24,5 +24,6 @@ test_unknown_environment_is_no_live_one if {
 }
 
 test_operators_resources_have_no_environment if {
-	codes(object.union(operators_request, {"key": {"environment": "test"}})) == []
+	messages := [reason.message | some reason in reasons(object.union(operators_request, {"key": {"environment": "test"}}))]
+	messages == ["Access denied: tenant belongs to the live environment"]
 }

@@ -21,3 +21,15 @@ deny contains {"code": "operator_only", "message": "Access denied: operators onl
 	input.request.resource_type in operators_resources
 	not operator
 }
+
+# METADATA
+# title: Operators at work are live
+# description: |
+#   The operators' resources decide about live traffic, so a test key of the
+#   platform tenant does not reach them.
+deny contains {"code": "environment", "message": message} if {
+	input.request.resource_type in operators_resources
+	operator
+	input.key.environment != "live"
+	message := concat("", ["Access denied: ", input.request.resource_type, " belongs to the live environment"])
+}

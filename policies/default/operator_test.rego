@@ -37,3 +37,18 @@ test_stranger_does_not_reach_a_tenant if {
 test_scopes_of_operators_resources if {
 	twyn.operators_scopes == {twyn.scopes_of[type] | some type in twyn.operators_resources}
 }
+
+test_test_key_is_no_operator if {
+	reasons(object.union(operators_request, {"key": {"environment": "test", "scopes": ["*", "tenants:*"]}})) == [{
+		"code": "environment",
+		"message": "Access denied: tenant belongs to the live environment",
+	}]
+}
+
+test_test_key_of_the_platform_works_elsewhere if {
+	codes(changed({
+		"key": {"environment": "test"},
+		"tenant": {"id": "platform"},
+		"resource": {"tenant_id": "platform", "environment": "test"},
+	})) == []
+}
