@@ -210,8 +210,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer cancel()
 	err := s.fast.ShutdownWithContext(stop)
 	_ = ln.Close() // once more: Serve may not have known of ln when it was told to stop
-	<-served
-	if err != nil {
+	if err := errors.Join(err, <-served); err != nil {
 		return fmt.Errorf("draining HTTP: %w", err)
 	}
 	return nil

@@ -103,12 +103,18 @@ func (v *value) appendTo(b []byte) []byte {
 		return append(b, v.text...)
 	case kindString:
 		return appendString(b, v.text)
+	default:
+		return v.appendItems(b)
 	}
-	open, end := byte('['), byte(']')
+}
+
+// appendItems appends an array or an object.
+func (v *value) appendItems(b []byte) []byte {
+	start, end := byte('['), byte(']')
 	if v.kind == kindObject {
-		open, end = '{', '}'
+		start, end = '{', '}'
 	}
-	b = append(b, open)
+	b = append(b, start)
 	for i := range v.items {
 		if i > 0 {
 			b = append(b, ',')
@@ -385,13 +391,11 @@ func (p *parser) escape() (rune, error) {
 	}
 	r, ok := p.hex4()
 	if ok && utf16.IsSurrogate(r) {
-		low := rune(0)
-		if ok = strings.HasPrefix(p.text[min(p.pos, len(p.text)):], `\u`); ok {
+		if ok = strings.HasPrefix(p.text[p.pos:], `\u`); ok {
 			p.pos += 2
-			if low, ok = p.hex4(); ok {
-				r = utf16.DecodeRune(r, low)
-				ok = r != utf8.RuneError
-			}
+			low, _ := p.hex4() // 0 is no surrogate
+			r = utf16.DecodeRune(r, low)
+			ok = r != utf8.RuneError
 		}
 	}
 	if !ok {

@@ -229,6 +229,7 @@ func TestDecisionFailed(t *testing.T) {
 		"ledger away":    {err: quota.ErrUnavailable, status: 503, retry: "1"},
 		"out of time":    {err: context.DeadlineExceeded, status: 503, retry: "1"},
 		"broken":         {err: errors.New("broken"), status: 500},
+		"no message":     {decision: engine.Decision{ID: "dec_1", Effect: engine.Deny}, status: 403},
 		"no effect":      {decision: engine.Decision{ID: "dec_1"}, status: 500},
 		"unknown effect": {decision: engine.Decision{ID: "dec_1", Effect: "maybe"}, status: 500},
 	} {
@@ -238,8 +239,11 @@ func TestDecisionFailed(t *testing.T) {
 				o.Decider = deciderFunc(func(*engine.Request) (engine.Decision, error) { return tt.decision, tt.err })
 			})
 			want := `{"detail":"Internal Server Error"}`
-			if tt.status == 503 {
+			switch tt.status {
+			case 503:
 				want = `{"detail":"Service temporarily unavailable"}`
+			case 403:
+				want = `{"detail":"Access denied"}`
 			}
 			if a := w.do("GET", "/v1/keys", "", "").want(t, tt.status, want); a.header.Get("Retry-After") != tt.retry {
 				t.Errorf("Retry-After is %q; want %q", a.header.Get("Retry-After"), tt.retry)
@@ -330,7 +334,7 @@ func TestDrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer closing(t, response.Body)
 	if response.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("readyz is %d while draining", response.StatusCode)
 	}
@@ -340,7 +344,7 @@ func TestDrain(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 	if conn, err := w.listen.Dial(); err == nil {
-		conn.Close()
+		closing(t, conn)
 		t.Error("the listener still accepts after the stop")
 	}
 }
@@ -370,7 +374,7 @@ func TestDrainTimeout(t *testing.T) {
 	})
 	go func() {
 		if conn, err := w.listen.Dial(); err == nil {
-			defer conn.Close()
+			defer closing(t, conn)
 			_, _ = conn.Write([]byte("GET /readyz HTTP/1.1\r\nHost: twyn\r\n\r\n"))
 			<-leave
 		}

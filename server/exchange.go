@@ -183,7 +183,10 @@ func (x *exchange) refuse() error {
 	case engine.Throttle:
 		return x.throttled(&x.decision)
 	case engine.Deny:
-		return forbidden(x.decision.Reason().Message)
+		if message := x.decision.Reason().Message; message != "" {
+			return forbidden(message)
+		}
+		return forbidden("Access denied") // by a policy that did not say why
 	default:
 		return fmt.Errorf("decision has the unknown effect %q", x.decision.Effect)
 	}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/twyn/twyn/engine"
 	"github.com/twyn/twyn/engine/clock"
+	"github.com/twyn/twyn/engine/quota"
 	"github.com/twyn/twyn/policies"
 )
 
@@ -87,10 +89,14 @@ func newWorld(t *testing.T, changes ...func(*Options)) *world {
 	if w.keys, err = engine.NewKeyCache(w.store, 10_000); err != nil {
 		t.Fatal(err)
 	}
+	ledger, err := quota.NewMemory(quota.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	usage := engine.NewUsageMeter(w.store)
 	logger := slog.New(slog.NewJSONHandler(w.log, nil))
 	decider, err := engine.New(engine.Config{
-		Keys: w.keys, Resources: w.store, Policy: set, Ledger: newFixedWindows(),
+		Keys: w.keys, Resources: w.store, Policy: set, Ledger: ledger,
 		Recorders: []engine.Recorder{usage}, NewID: engine.NewDecisionID, Logger: logger,
 	})
 	if err != nil {
@@ -208,14 +214,14 @@ func (w *world) do(method, target string, secret engine.Credential, body string,
 	if body != "" {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	for i := 0; i < len(headers); i += 2 {
-		request.Header.Set(headers[i], headers[i+1])
+	for pair := range slices.Chunk(headers, 2) {
+		request.Header.Set(pair[0], pair[1])
 	}
 	response, err := w.client.Do(request)
 	if err != nil {
 		w.t.Fatalf("%s %s: %v", method, target, err)
 	}
-	defer response.Body.Close()
+	defer closing(w.t, response.Body)
 	data, err := io.ReadAll(response.Body)
 	if err != nil {
 		w.t.Fatalf("%s %s: %v", method, target, err)
@@ -233,7 +239,7 @@ func (w *world) raw(request string) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer conn.Close()
+	defer closing(w.t, conn)
 	if _, err := io.WriteString(conn, request); err != nil {
 		w.t.Fatal(err)
 	}
@@ -251,12 +257,19 @@ func (w *world) read(raw string) answer {
 	if err != nil {
 		w.t.Fatalf("%v in %q", err, raw)
 	}
-	defer response.Body.Close()
+	defer closing(w.t, response.Body)
 	data, err := io.ReadAll(response.Body)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return answer{response.StatusCode, response.Header, string(data)}
+}
+
+func closing(t *testing.T, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
 }
 
 // want fails the test unless the answer has the status and exactly the body; a

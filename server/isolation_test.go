@@ -15,7 +15,7 @@ import (
 func TestTenantsInParallel(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	const tenants, rounds = 64, 8
+	const tenants, rounds = 64, 3
 	mark := func(i int) string { return fmt.Sprintf("mark%02dx", i) }
 	secrets := make([]engine.Credential, tenants)
 	for i := range secrets {

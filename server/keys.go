@@ -12,46 +12,14 @@ import (
 
 const day = 24 * time.Hour
 
-// createKey makes a key for the asking tenant: POST /v1/keys.
+// createKey makes a key for the asking tenant: POST /v1/keys. The answer names
+// environment, scopes and metadata if the request did.
 func (s *Server) createKey(x *exchange) error {
-	f := &form{}
-	x.parameters(f).done()
-	o, err := x.body(f, required)
+	key, named, err := x.newKey()
 	if err != nil {
 		return err
 	}
-	name, _ := o.text("name", required, 1, api.MaxNameChars)
-	limit, limited := o.integer("rate_limit", settable, api.MinRateLimit, api.MaxRateLimit)
-	days, ends := o.integer("expires_in_days", optional, 1, api.MaxExpiresInDays)
-	environment, placed := o.choice("environment", optional, string(engine.Live), string(engine.Test))
-	scopes, scoped := o.scopes("scopes", optional)
-	metadata, described := o.freeObject("metadata", optional, api.MaxMetadataBytes, api.MaxMetadataDepth)
-	o.done()
-	if err := f.err(); err != nil {
-		return err
-	}
-
-	creator := x.principal().Key
-	key := engine.Key{
-		ID: engine.NewKeyID(), TenantID: x.tenantID(), Name: name, Environment: creator.Environment, Active: true,
-		RateLimit: engine.DefaultRateLimit, Scopes: creator.Scopes, Metadata: map[string]any{}, CreatedAt: x.request.At,
-	}
-	if limited {
-		key.RateLimit = limit
-	}
-	if ends {
-		key.ExpiresAt = key.CreatedAt.Add(time.Duration(days) * day)
-	}
-	if placed {
-		key.Environment = engine.Environment(environment)
-	}
-	if scoped {
-		key.Scopes = scopes
-	}
-	if described {
-		key.Metadata = metadata.object()
-	}
-	if key.Environment == engine.Live && creator.Environment != engine.Live {
+	if key.Environment == engine.Live && x.principal().Key.Environment != engine.Live {
 		return forbidden("Access denied: a test key cannot create a live key")
 	}
 	if err := mayGrant(x.principal(), key.Scopes); err != nil {
@@ -65,16 +33,44 @@ func (s *Server) createKey(x *exchange) error {
 		return fmt.Errorf("creating a key: %w", err)
 	}
 	created := keyCreated(&key, secret)
-	if placed {
-		created.Environment = string(key.Environment)
-	}
-	if scoped {
-		created.Scopes = key.Scopes
-	}
-	if described {
-		created.Metadata = key.Metadata
-	}
+	created.Environment, created.Scopes, created.Metadata = named.Environment, named.Scopes, named.Metadata
 	return x.json(fiber.StatusCreated, created)
+}
+
+// newKey reads the body of a POST of a key. What the request leaves out comes
+// from the asking key or is the default; named holds the optional fields that
+// it did name.
+func (x *exchange) newKey() (key engine.Key, named api.KeyCreated, err error) {
+	f := &form{}
+	x.parameters(f).done()
+	o, err := x.body(f, required)
+	if err != nil {
+		return key, named, err
+	}
+	creator := x.principal().Key
+	key = engine.Key{
+		ID: engine.NewKeyID(), TenantID: x.tenantID(), Environment: creator.Environment, Active: true,
+		RateLimit: engine.DefaultRateLimit, Scopes: creator.Scopes, Metadata: map[string]any{}, CreatedAt: x.request.At,
+	}
+	key.Name, _ = o.text("name", required, 1, api.MaxNameChars)
+	if limit, ok := o.integer("rate_limit", settable, api.MinRateLimit, api.MaxRateLimit); ok {
+		key.RateLimit = limit
+	}
+	if days, ok := o.integer("expires_in_days", optional, 1, api.MaxExpiresInDays); ok {
+		key.ExpiresAt = key.CreatedAt.Add(time.Duration(days) * day)
+	}
+	if environment, ok := o.choice("environment", optional, string(engine.Live), string(engine.Test)); ok {
+		key.Environment, named.Environment = engine.Environment(environment), environment
+	}
+	if scopes, ok := o.scopes("scopes", optional); ok {
+		key.Scopes, named.Scopes = scopes, scopes
+	}
+	if metadata, ok := o.freeObject("metadata", optional, api.MaxMetadataBytes, api.MaxMetadataDepth); ok {
+		key.Metadata = metadata.object()
+		named.Metadata = key.Metadata
+	}
+	o.done()
+	return key, named, f.err()
 }
 
 // listKeys shows the keys that the asking key sees: GET /v1/keys.

@@ -13,7 +13,7 @@ import (
 func (w *world) metric(series string) string {
 	w.t.Helper()
 	recorder := httptest.NewRecorder()
-	w.server.MetricsHandler().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
+	w.server.MetricsHandler().ServeHTTP(recorder, mustRequest(w.t, "/metrics"))
 	for line := range strings.Lines(recorder.Body.String()) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && name == series {
 			return value

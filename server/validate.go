@@ -327,6 +327,7 @@ func (f *form) checkStorable(v *value, at *place) {
 			}
 			f.checkStorable(&v.items[i], at.at(name))
 		}
+	case kindNull, kindBool:
 	}
 }
 
