@@ -80,21 +80,20 @@ func (x *exchange) throttled(d *engine.Decision) error {
 	wait := max(1, seconds(d.RetryAfter()))
 	x.header(headerRetryAfter, strconv.FormatInt(wait, 10))
 	return x.json(fiber.StatusTooManyRequests, api.RateLimited{
-		Error: "RATE_LIMIT_EXCEEDED", Message: "Rate limit exceeded. Try again in " + waiting(wait) + ".", RetryAfter: wait,
+		Error: "RATE_LIMIT_EXCEEDED", Message: "Rate limit exceeded. Try again " + waiting(wait) + ".", RetryAfter: wait,
 	})
 }
 
-// waiting says a number of seconds as people would, never too short.
+// waiting says when to try again, as people would and never too early. From an
+// hour on it names no number; retry_after does.
 func waiting(wait int64) string {
-	const minute, hour, day = 60, 3600, 24 * 3600
-	n, unit := wait, "second"
+	const minute, hour = 60, 3600
 	switch {
-	case wait >= 2*day:
-		n, unit = (wait+day-1)/day, "day"
-	case wait >= 2*hour:
-		n, unit = (wait+hour-1)/hour, "hour"
+	case wait >= hour:
+		return "later"
 	case wait >= minute:
-		n, unit = (wait+minute-1)/minute, "minute"
+		return "in " + count(int((wait+minute-1)/minute), "minute")
+	default:
+		return "in " + count(int(wait), "second")
 	}
-	return count(int(n), unit)
 }

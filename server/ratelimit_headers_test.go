@@ -12,12 +12,12 @@ import (
 
 func TestWaiting(t *testing.T) {
 	t.Parallel()
-	for seconds, want := range map[int64]string{
-		1: "1 second", 2: "2 seconds", 59: "59 seconds", 60: "1 minute", 61: "2 minutes", 2700: "45 minutes", 3600: "60 minutes",
-		7199: "120 minutes", 7200: "2 hours", 7201: "3 hours", 172_799: "48 hours", 172_800: "2 days", 172_801: "3 days",
+	for wait, want := range map[int64]string{
+		1: "in 1 second", 2: "in 2 seconds", 59: "in 59 seconds", 60: "in 1 minute", 61: "in 2 minutes", 2700: "in 45 minutes",
+		3540: "in 59 minutes", 3541: "in 60 minutes", 3599: "in 60 minutes", 3600: "later", 86_400: "later",
 	} {
-		if got := waiting(seconds); got != want {
-			t.Errorf("waiting(%d) = %q; want %q", seconds, got, want)
+		if got := waiting(wait); got != want {
+			t.Errorf("waiting(%d) = %q; want %q", wait, got, want)
 		}
 	}
 }

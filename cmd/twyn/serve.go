@@ -186,8 +186,11 @@ func (m *Main) watchPolicies(ctx context.Context) error {
 // watchRevocations forgets what other processes, the command line among them,
 // have changed.
 func (m *Main) watchRevocations(ctx context.Context) error {
-	return ignoreEnd(ctx, m.db.Listen(ctx,
-		func(_, keyID string) { m.keys.Forget(keyID) }, m.keys.ForgetTenant, m.keys.ForgetAll))
+	err := m.db.Listen(ctx, func(_, keyID string) { m.keys.Forget(keyID) }, m.keys.ForgetTenant, m.keys.ForgetAll)
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil // the end of ctx is no failure
 }
 
 // flush writes usage down now and then; what fails is tried again.
@@ -275,14 +278,6 @@ func every(ctx context.Context, interval time.Duration, do func()) error {
 			do()
 		}
 	}
-}
-
-// ignoreEnd drops the error that only says that ctx has ended.
-func ignoreEnd(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // closeListeners closes what nobody served; a served one is closed already.
