@@ -170,7 +170,7 @@ func (w *lowering) callBuiltin(s *ir.CallStmt) (op, error) {
 	if o := quick(s.Func, args, s.Result); o != nil {
 		return o, nil
 	}
-	guard := guards[s.Func]
+	guard, short := guards[s.Func], shortcutOf(s.Func)
 	loc, target := w.location(s), s.Result
 	plain := builtin.CanSkipBctx
 	return func(m *machine, l []*ast.Term) ctl {
@@ -178,6 +178,13 @@ func (w *lowering) callBuiltin(s *ir.CallStmt) (op, error) {
 		operands := m.push(len(args))
 		for i, a := range args {
 			operands[i] = a.load(l)
+		}
+		if short != nil {
+			if term := short(m, operands); term != nil {
+				m.pop(sp, chunk)
+				l[target] = term
+				return m.spend(size(term))
+			}
 		}
 		ok := m.builtin(implementation, guard, operands, loc, plain)
 		m.pop(sp, chunk)
@@ -187,6 +194,14 @@ func (w *lowering) callBuiltin(s *ir.CallStmt) (op, error) {
 		l[target] = m.out
 		return when(m.out != nil)
 	}, nil
+}
+
+// spend counts a step and bytes.
+func (m *machine) spend(bytes int) ctl {
+	if !m.step() || !m.charge(bytes) {
+		return failed
+	}
+	return carryOn
 }
 
 // builtin calls a built-in function; its result is in m.out then.

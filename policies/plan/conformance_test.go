@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -31,8 +33,7 @@ type conformanceCase struct {
 	version ast.RegoVersion
 }
 
-// conformanceCases returns all of OPA's test cases that are part of its module
-// and can be embedded, in the order of their ids.
+// conformanceCases returns all of OPA's test cases, in the order of their ids.
 func conformanceCases(t *testing.T) []conformanceCase {
 	t.Helper()
 	var all []conformanceCase
@@ -50,7 +51,7 @@ func conformanceCases(t *testing.T) []conformanceCase {
 				return fmt.Errorf("%s: %w", path, err)
 			}
 			for _, c := range set.Cases {
-				all = append(all, conformanceCase{TestCase: c, id: c.Note, version: version})
+				all = append(all, conformanceCase{TestCase: c, id: dir + "/" + c.Note, version: version})
 			}
 			return nil
 		})
@@ -59,6 +60,12 @@ func conformanceCases(t *testing.T) []conformanceCase {
 		}
 	}
 	load(testdata.V1, "v1", ast.RegoV1)
+	// Those in the former syntax are in the module, but not in the package.
+	module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/open-policy-agent/opa").Output()
+	if err != nil {
+		t.Fatalf("finding OPA's module: %v", err)
+	}
+	load(os.DirFS(filepath.Join(strings.TrimSpace(string(module)), "v1/test/cases/testdata")), "v0", ast.RegoV0)
 	slices.SortStableFunc(all, func(a, b conformanceCase) int { return strings.Compare(a.id, b.id) })
 	return all
 }

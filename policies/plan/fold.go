@@ -5,54 +5,73 @@ import (
 	"github.com/open-policy-agent/opa/v1/ir"
 )
 
+// folds is what fold finds in a list of statements, by their indices.
+type folds struct {
+	skip    map[int]bool                   // do nothing any more
+	seal    map[int][]ir.Local             // complete these arrays
+	literal map[int][]*ir.ObjectInsertStmt // put the whole object together
+}
+
 // fold finds what a list of statements makes that is the same in every
-// evaluation, such as ["GET", "HEAD"], and makes it once: it is a constant then,
-// and the statements at the indices in folded do nothing more. It also finds the
-// arrays that can be built in a list, and after which statement they are
-// complete.
-func (w *lowering) fold(stmts []ir.Stmt) (folded map[int]bool, sealed map[int][]ir.Local, err error) {
-	folded, sealed = map[int]bool{}, map[int][]ir.Local{}
+// evaluation, such as ["GET", "HEAD"], and makes it once: it is a constant then.
+// It also finds the objects that can be made in one piece, and the arrays that
+// can be built in a list.
+func (w *lowering) fold(stmts []ir.Stmt) (folds, error) {
+	f := folds{skip: map[int]bool{}, seal: map[int][]ir.Local{}, literal: map[int][]*ir.ObjectInsertStmt{}}
 	uses := make([]*usage, len(stmts))
 	for i, s := range stmts {
 		uses[i] = newUsage()
 		if err := uses[i].stmt(s); err != nil {
-			return nil, nil, &UnsupportedError{What: err.Error()}
+			return f, &UnsupportedError{What: err.Error()}
 		}
 		if s, ok := s.(*ir.MakeArrayStmt); ok {
 			w.arrays[s.Target] = true
 		}
 		if l, term := w.scalar(s); term != nil && w.own(l) {
 			w.consts[l] = term
-			folded[i] = true
+			f.skip[i] = true
 		}
 	}
 	for again := true; again; {
 		again = false
 		for i, s := range stmts {
-			if folded[i] {
-				continue
-			}
 			target, ok := makes(s)
-			if !ok || !w.own(target) {
+			if !ok || f.skip[i] || !w.own(target) {
 				continue
 			}
-			if grows, ok := w.constant(target, i, stmts, uses); ok {
-				folded[i], again = true, true
+			if grows, ok := w.filled(target, i, stmts, uses); ok && w.constant(target, i, grows, stmts) {
+				again = true
+				f.skip[i] = true
 				for _, j := range grows {
-					folded[j] = true
+					f.skip[j] = true
 				}
 			}
 		}
 	}
 	for i, s := range stmts {
-		if s, ok := s.(*ir.MakeArrayStmt); ok && !folded[i] && w.own(s.Target) {
-			if last, ok := w.complete(s.Target, i, uses); ok {
-				w.lists[s.Target] = true
-				sealed[last] = append(sealed[last], s.Target)
+		target, ok := makes(s)
+		if !ok || f.skip[i] || !w.own(target) {
+			continue
+		}
+		switch s.(type) {
+		case *ir.MakeArrayStmt:
+			if last, ok := w.complete(target, i, uses); ok {
+				w.lists[target] = true
+				f.seal[last] = append(f.seal[last], target)
+			}
+		case *ir.MakeObjectStmt:
+			grows, ok := w.filled(target, i, stmts, uses)
+			if inserts, isLiteral := w.literal(grows, stmts); ok && isLiteral {
+				f.skip[i] = true
+				for _, j := range grows {
+					f.skip[j] = true
+				}
+				last := grows[len(grows)-1]
+				f.literal[last] = inserts
 			}
 		}
 	}
-	return folded, sealed, nil
+	return f, nil
 }
 
 // scalar returns the value that a statement makes, if it makes a scalar.
@@ -83,28 +102,60 @@ func makes(s ir.Stmt) (ir.Local, bool) {
 	}
 }
 
-// constant makes a constant of the collection in target, which the statement at
-// index from makes, if nothing but constants are put into it, all of them by
-// statements of this list, and it is not read before. It returns their indices.
-func (w *lowering) constant(target ir.Local, from int, stmts []ir.Stmt, uses []*usage) (grows []int, ok bool) {
-	read := false
+// filled returns the indices of the statements that put something into the
+// collection in target, which the statement at index from makes, if all of them
+// are in this list, and the collection is read only after them.
+func (w *lowering) filled(target ir.Local, from int, stmts []ir.Stmt, uses []*usage) (grows []int, ok bool) {
+	reads := 0
 	for i := from + 1; i < len(stmts); i++ {
 		if e, _ := effectsOf(stmts[i]); e.grows == target {
-			if read || uses[i].reads[target] > 0 || !w.known(e.reads) {
+			if reads > 0 || uses[i].reads[target] > 0 {
 				return nil, false
 			}
 			grows = append(grows, i)
 		}
-		read = read || uses[i].reads[target] > 0
+		reads += uses[i].reads[target]
 	}
-	if len(grows) != w.use.grows[target] {
-		return nil, false
+	return grows, len(grows) == w.use.grows[target] && reads == w.use.reads[target]
+}
+
+// constant makes a constant of the collection in target if nothing but constants
+// are put into it.
+func (w *lowering) constant(target ir.Local, from int, grows []int, stmts []ir.Stmt) bool {
+	for _, i := range grows {
+		if e, _ := effectsOf(stmts[i]); !w.known(e.reads) {
+			return false
+		}
 	}
 	term, ok := w.collect(stmts[from], grows, stmts)
 	if ok {
 		w.consts[target] = term
 	}
-	return grows, ok
+	return ok
+}
+
+// literal returns the statements that fill an object if it can be put together
+// at the last of them: its keys are different constants, and its values do not
+// change meanwhile.
+func (w *lowering) literal(grows []int, stmts []ir.Stmt) ([]*ir.ObjectInsertStmt, bool) {
+	var inserts []*ir.ObjectInsertStmt
+	keys := ast.NewSet()
+	for _, i := range grows {
+		s, ok := stmts[i].(*ir.ObjectInsertStmt)
+		if !ok {
+			return nil, false
+		}
+		key := w.operand(s.Key).term
+		if key == nil || keys.Contains(key) {
+			return nil, false
+		}
+		keys.Add(key)
+		if l, ok := normal(s.Value).(ir.Local); ok && w.consts[l] == nil && !w.own(l) {
+			return nil, false
+		}
+		inserts = append(inserts, s)
+	}
+	return inserts, len(inserts) > 0
 }
 
 // known reports whether all operands are constants.

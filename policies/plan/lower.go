@@ -194,13 +194,16 @@ func (w *lowering) block(b *ir.Block) ([]op, error) {
 	w.depth++
 	defer func() { w.depth-- }()
 	stmts := b.Stmts
-	folded, sealed, err := w.fold(stmts)
+	f, err := w.fold(stmts)
 	if err != nil {
 		return nil, err
 	}
 	var ops []op
 	for i := 0; i < len(stmts); i++ {
-		if !folded[i] {
+		if inserts := f.literal[i]; inserts != nil {
+			ops = append(ops, w.object(inserts))
+		}
+		if !f.skip[i] {
 			o, used, err := w.stmts(stmts[i:])
 			if err != nil {
 				return nil, err
@@ -210,7 +213,7 @@ func (w *lowering) block(b *ir.Block) ([]op, error) {
 			}
 			i += used - 1
 		}
-		for _, l := range sealed[i] {
+		for _, l := range f.seal[i] {
 			ops = append(ops, sealList(int(l)))
 		}
 	}

@@ -43,6 +43,10 @@ const stackTerms = 512
 // evaluation.
 const keepTerms = 1 << 16
 
+// keepText is the size up to which strings are put together in a buffer that is
+// kept.
+const keepText = 1 << 16
+
 // machine is the state of one evaluation. It is used by one goroutine at a time.
 type machine struct {
 	program *Program
@@ -72,7 +76,9 @@ type machine struct {
 	emit    func(*ast.Term) error
 	emitAll func(*ast.Term) error
 
-	lists []*list // free builders of arrays
+	lists []*list        // free builders of arrays
+	items [][2]*ast.Term // of an object in the making
+	text  []byte         // a string in the making
 }
 
 // memo is the result of a rule under the input and data that gen names.
@@ -119,6 +125,10 @@ func (m *machine) release() {
 	clear(m.bctx.Cache)
 	clear(m.outs)
 	m.outs = m.outs[:0]
+	if cap(m.items) > keepTerms {
+		m.items = nil
+	}
+	clear(m.items[:cap(m.items)])
 	m.done, m.data, m.err, m.ret, m.res, m.out = nil, nil, nil, nil, nil, nil
 	m.bctx.Context, m.bctx.Location = nil, nil
 }

@@ -29,11 +29,11 @@ func (w *lowering) collection(s ir.Stmt) (op, error) {
 		if w.lists[s.Target] {
 			return makeList(int(s.Target)), nil
 		}
-		return makes1(s.Target, func() ast.Value { return ast.NewArray() }), nil
+		return makeCollection(s.Target, func() ast.Value { return ast.NewArray() }), nil
 	case *ir.MakeObjectStmt:
-		return makes1(s.Target, func() ast.Value { return ast.NewObject() }), nil
+		return makeCollection(s.Target, func() ast.Value { return ast.NewObject() }), nil
 	case *ir.MakeSetStmt:
-		return makes1(s.Target, func() ast.Value { return ast.NewSet() }), nil
+		return makeCollection(s.Target, func() ast.Value { return ast.NewSet() }), nil
 	case *ir.ArrayAppendStmt:
 		return w.arrayAppend(s), nil
 	case *ir.SetAddStmt:
@@ -49,7 +49,27 @@ func (w *lowering) collection(s ir.Stmt) (op, error) {
 	}
 }
 
-func makes1(target ir.Local, make func() ast.Value) op {
+// object lowers an object that is made in one piece.
+func (w *lowering) object(inserts []*ir.ObjectInsertStmt) op {
+	keys, values := make([]*ast.Term, len(inserts)), make([]operand, len(inserts))
+	for i, s := range inserts {
+		keys[i], values[i] = w.operand(s.Key).term, w.operand(s.Value)
+	}
+	target, bytes := inserts[0].Object, collectionBytes+len(inserts)*termBytes
+	return func(m *machine, l []*ast.Term) ctl {
+		if !m.charge(bytes) {
+			return failed
+		}
+		m.items = m.items[:0]
+		for i, k := range keys {
+			m.items = append(m.items, [2]*ast.Term{k, values[i].load(l)})
+		}
+		l[target] = ast.ObjectTerm(m.items...)
+		return carryOn
+	}
+}
+
+func makeCollection(target ir.Local, make func() ast.Value) op {
 	return func(m *machine, l []*ast.Term) ctl {
 		if !m.charge(collectionBytes) {
 			return failed
