@@ -134,6 +134,7 @@ func New(o Options) (*Server, error) {
 	s.fast = s.app.Server()
 	s.fast.Handler = s.serve
 	s.fast.ErrorHandler = s.unreadable
+	s.fast.HeaderReceived = headReceived
 	s.fast.CloseOnShutdown = true
 	return s, nil
 }

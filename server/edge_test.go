@@ -183,6 +183,8 @@ func TestUnreadable(t *testing.T) {
 		body    string
 	}{
 		"too large":    {"POST /v1/keys HTTP/1.1\r\n" + head + "Content-Length: 5000000\r\n\r\n", 413, `{"detail":"Request body is over 4194304 bytes"}`},
+		"asked first":  {"POST /v1/keys HTTP/1.1\r\n" + head + "Expect: 100-continue\r\nContent-Length: 5000000\r\n\r\n", 413, `{"detail":"Request body is over 4194304 bytes"}`},
+		"all sent":     {"POST /v1/keys HTTP/1.1\r\n" + head + "Content-Length: 5000000\r\n\r\n" + strings.Repeat("x", 5_000_000), 413, `{"detail":"Request body is over 4194304 bytes"}`},
 		"long head":    {"GET /" + strings.Repeat("x", 17<<10) + " HTTP/1.1\r\n" + head + "\r\n", 431, `{"detail":"Request head is over 16384 bytes"}`},
 		"bad header":   {"GET / HTTP/1.1\r\nno colon " + secret + "\r\n" + head + "\r\n", 400, `{"detail":"Malformed HTTP request"}`},
 		"bad name":     {"GET / HTTP/1.1\r\n" + head + "X-API-Key : " + secret + "\r\n\r\n", 400, `{"detail":"Malformed HTTP request"}`},

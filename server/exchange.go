@@ -192,27 +192,6 @@ func (x *exchange) refuse() error {
 	}
 }
 
-// unreadable answers what fasthttp could not read as a request. The error
-// itself may quote the request, so neither client nor log sees it.
-func (s *Server) unreadable(fast *fasthttp.RequestCtx, err error) {
-	fast.Response.Reset()
-	x := s.begin(fast)
-	s.metrics.inFlight.Inc()
-	defer s.finish(x)
-	var timeout interface{ Timeout() bool }
-	var head *fasthttp.ErrSmallBuffer
-	switch {
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		s.fail(x, detail(fiber.StatusRequestEntityTooLarge, fmt.Sprintf("Request body is over %d bytes", hardBodyLimit)))
-	case errors.As(err, &head):
-		s.fail(x, detail(fiber.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("Request head is over %d bytes", readBufferSize)))
-	case errors.As(err, &timeout) && timeout.Timeout():
-		s.fail(x, detail(fiber.StatusRequestTimeout, "Request took too long to arrive"))
-	default:
-		s.fail(x, detail(fiber.StatusBadRequest, "Malformed HTTP request"))
-	}
-}
-
 // body returns the members of the request's JSON body, an object. An absent
 // body is an empty object where the route says so.
 func (x *exchange) body(f *form, need presence) (*fields, error) {
