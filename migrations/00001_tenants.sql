@@ -55,6 +55,8 @@ END
 $$;
 -- +goose StatementEnd
 
+-- Before PostgreSQL 15 the schema belongs to the superuser, and only the
+-- superuser can do this; there it is a warning that says so.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO twyn_server, twyn_system;
 

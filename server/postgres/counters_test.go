@@ -11,8 +11,18 @@ import (
 	"time"
 
 	"github.com/twyn/twyn/engine"
+	"github.com/twyn/twyn/engine/enginetest"
 	"github.com/twyn/twyn/engine/quota"
 )
+
+func TestCountersConform(t *testing.T) {
+	t.Parallel()
+	enginetest.TestStore(t, func(t *testing.T) quota.Store {
+		t.Helper()
+		s, _ := open(t)
+		return s
+	})
+}
 
 func newRecords(n int) []quota.Record {
 	records := make([]quota.Record, n)

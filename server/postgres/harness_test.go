@@ -113,6 +113,17 @@ func withUser(t *testing.T, u, name, password string) string {
 	return parsed.String()
 }
 
+// otherDatabase changes the database of a URL.
+func otherDatabase(t *testing.T, u, name string) string {
+	t.Helper()
+	parsed, err := url.Parse(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed.Path = "/" + name
+	return parsed.String()
+}
+
 func newDigest() (d engine.Digest) {
 	_, _ = rand.Read(d[:])
 	return d
@@ -185,16 +196,16 @@ func cancelled(t *testing.T) context.Context {
 
 func name(i int) string { return fmt.Sprintf("number %03d", i) }
 
-// waitFor asks until the answer is true.
+// waitFor asks until the answer is true. It gives up when that must mean that
+// something hangs.
 func waitFor(t *testing.T, db *sql.DB, question string) {
 	t.Helper()
-	for {
-		var yes bool
-		if err := db.QueryRowContext(t.Context(), question).Scan(&yes); err != nil {
-			t.Fatal(err)
-		}
-		if yes {
-			return
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for yes := false; !yes; {
+		// The pause is for whom it waits for.
+		if err := db.QueryRowContext(ctx, "SELECT ("+question+") FROM pg_sleep(0.005)").Scan(&yes); err != nil {
+			t.Fatalf("waiting for %s: %v", question, err)
 		}
 	}
 }

@@ -213,6 +213,7 @@ func TestRotateKeyEndsOlderSecrets(t *testing.T) {
 		"three, expiry in between": {at(2 * time.Hour), []time.Time{at(3 * time.Hour), at(time.Hour), at(4 * time.Hour)}, []time.Time{at(time.Hour), at(time.Hour), at(2 * time.Hour), {}}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			tenant, _, _ := newTenant(t, s)
 			key, digests := newKey(tenant.ID), []engine.Digest{newDigest()}
 			key.ExpiresAt = c.expires

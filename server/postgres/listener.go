@@ -35,7 +35,7 @@ func (s *Store) Listen(
 	defer func() {
 		closeListener()
 		go func() {
-			for range l.Notify { //nolint:revive // Only to be rid of them.
+			for range l.Notify { // Only to be rid of them.
 			}
 		}()
 	}()

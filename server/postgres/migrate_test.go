@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"github.com/twyn/twyn/migrations"
 	"github.com/twyn/twyn/server/postgres"
 	"github.com/twyn/twyn/server/postgres/pgtest"
+	"github.com/twyn/twyn/server/postgres/private"
 )
 
 // schema describes everything that migrations make.
@@ -170,13 +173,28 @@ func TestManyMigrateOneDatabase(t *testing.T) {
 	newTenant(t, openURL(t, u))
 }
 
-// TestManyDatabasesMakeTheRoles takes the membership in the roles away again
-// and again while others migrate, as in a cluster where nobody has migrated.
+// TestManyDatabasesMakeTheRoles migrates several databases at once in a cluster
+// of its own, in which nobody has made the roles yet.
 func TestManyDatabasesMakeTheRoles(t *testing.T) {
 	t.Parallel()
+	cluster, err := private.Start(t.Context(), private.Options{DataDir: t.TempDir(), Fast: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := postgres.Open(t.Context(), postgres.Options{URL: cluster.URL()}); !errors.Is(err, engine.ErrUnavailable) {
+		t.Errorf("a database that was never migrated: got %v, want %v", err, engine.ErrUnavailable)
+	}
+	db := pool(t, cluster.URL())
 	var wg sync.WaitGroup
-	for range 8 {
-		u := pgtest.Empty(t).URL
+	for i := range 10 {
+		database := fmt.Sprintf("tenth_%d", i)
+		run(t, db, "CREATE DATABASE "+database)
+		u := otherDatabase(t, cluster.URL(), database)
 		wg.Go(func() {
 			if err := postgres.Migrate(t.Context(), u, nil); err != nil {
 				t.Error(err)
@@ -184,6 +202,11 @@ func TestManyDatabasesMakeTheRoles(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	var roles int
+	err = db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_roles WHERE rolname IN ('twyn_server', 'twyn_system') AND NOT rolcanlogin").Scan(&roles)
+	if err != nil || roles != 2 {
+		t.Errorf("got %d roles, %v; want 2", roles, err)
+	}
 }
 
 func TestMigrateIsCancelled(t *testing.T) {

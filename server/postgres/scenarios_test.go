@@ -69,17 +69,17 @@ func TestDeleteScenarioKeepsItsSimulations(t *testing.T) {
 	t.Parallel()
 	s, u := open(t)
 	tenant, _, _ := newTenant(t, s)
+	owner := pool(t, u)
 	for how, remove := range map[string]func(id string) error{
 		"by the store": func(id string) error { return s.DeleteScenario(t.Context(), tenant.ID, id, start.Add(time.Hour)) },
 		"by hand": func(id string) error {
-			db := pool(t, u)
-			run(t, db, "ALTER TABLE scenarios NO FORCE ROW LEVEL SECURITY")
-			defer run(t, db, "ALTER TABLE scenarios FORCE ROW LEVEL SECURITY")
-			_, err := db.ExecContext(t.Context(), "DELETE FROM scenarios WHERE id = $1", id)
+			// Without parameters these are one transaction.
+			_, err := owner.ExecContext(t.Context(), "SET LOCAL ROLE twyn_server; SET LOCAL twyn.tenant = '"+tenant.ID+"'; DELETE FROM scenarios WHERE id = '"+id+"'")
 			return err
 		},
 	} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			scenario, simulation, bystander := newScenario(t, tenant.ID), newSimulation(t, tenant.ID), newSimulation(t, tenant.ID)
 			simulation.ScenarioID = scenario.ID
 			must[*engine.Idempotency](t)(s.CreateScenario(t.Context(), scenario, nil))

@@ -143,6 +143,7 @@ func TestSimulationsFilters(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			checkPages(t, only(all, c.keep), func(p engine.Page) ([]engine.Simulation, int, error) {
 				return s.Simulations(t.Context(), tenant.ID, c.filter, p)
 			})
