@@ -18,7 +18,7 @@ import (
 
 // tenantTables are the tables whose rows belong to one tenant each and that
 // twyn_server reaches.
-var tenantTables = []string{"idempotency", "keys", "scenarios", "secrets", "simulations"}
+var tenantTables = []string{"decisions", "idempotency", "keys", "scenarios", "secrets", "simulations"}
 
 // belongings are what one tenant has.
 type belongings struct {
@@ -27,6 +27,7 @@ type belongings struct {
 	scenario   engine.Scenario
 	simulation engine.Simulation
 	answer     *engine.Idempotency
+	decision   engine.DecisionRecord
 }
 
 func newBelongings(t *testing.T, s *postgres.Store) belongings {
@@ -39,6 +40,10 @@ func newBelongings(t *testing.T, s *postgres.Store) belongings {
 	b.answer.Body = []byte(b.tenant.ID)
 	must[*engine.Idempotency](t)(s.CreateScenario(t.Context(), b.scenario, b.answer))
 	must[*engine.Idempotency](t)(s.CreateSimulation(t.Context(), b.simulation, nil))
+	b.decision = newDecision(b.tenant.ID, b.key.ID, start)
+	if err := s.SaveDecisions(t.Context(), []engine.DecisionRecord{b.decision}); err != nil {
+		t.Fatal(err)
+	}
 	return b
 }
 
@@ -129,6 +134,12 @@ func attempts(t *testing.T) []attempt {
 			earlier, err := s.CreateSimulation(ctx, newSimulation(t, tenantID), nil)
 			return toldAnswer(earlier, err)
 		}},
+		{name: "read a decision", call: func(ctx context.Context, s *postgres.Store, tenantID string, v *belongings) (string, error) {
+			return told(s.Decision(ctx, tenantID, v.decision.ID))
+		}},
+		{name: "list decisions", call: func(ctx context.Context, s *postgres.Store, tenantID string, _ *belongings) (string, error) {
+			return told(s.Decisions(ctx, tenantID, engine.DecisionFilter{Environments: both, Limit: 1000}))
+		}},
 		{name: "delete a simulation", call: func(ctx context.Context, s *postgres.Store, tenantID string, v *belongings) (string, error) {
 			return "", s.DeleteSimulation(ctx, tenantID, v.simulation.ID)
 		}},
@@ -166,7 +177,7 @@ func toldAnswer(earlier *engine.Idempotency, err error) (string, error) {
 // attack makes every attempt on the victim, each on a fresh state of the
 // database, and returns which statements ran and what leaked. forTenant is the
 // tenant that the calls are made for.
-func attack(t *testing.T, u string, forTenant string, victim *belongings, s *postgres.Store, strip bool, secure string) (ran map[string]bool, leaks []string) {
+func attack(t *testing.T, u, forTenant string, victim *belongings, s *postgres.Store, strip bool, secure string) (ran map[string]bool, leaks []string) {
 	t.Helper()
 	owner := pool(t, u)
 	ran = make(map[string]bool)
@@ -275,6 +286,7 @@ func TestTheIsolationTestsWouldNotice(t *testing.T) {
 		{[]string{"scenarios"}, true, []string{"read a scenario", "list scenarios", "change a scenario", "delete a scenario"}},
 		{[]string{"simulations"}, true, []string{"read a simulation", "list simulations", "configure a simulation", "restart a simulation", "delete a simulation", "detach simulations"}},
 		{[]string{"idempotency"}, true, []string{"repeat a request"}},
+		{[]string{"decisions"}, true, []string{"read a decision", "list decisions"}},
 		{[]string{"keys", "secrets"}, false, []string{"create a key", "change a key", "delete a key"}},
 		{[]string{"scenarios"}, false, []string{"create a scenario", "change a scenario", "delete a scenario"}},
 		{[]string{"simulations"}, false, []string{"create a simulation", "delete a simulation"}},

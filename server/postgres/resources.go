@@ -34,7 +34,12 @@ SELECT id AS tenant_id, '' AS environment
 FROM tenants
 WHERE id = $1`
 
-// FindResource returns whose a key, scenario, simulation or tenant is,
+const findDecisionOwner = `
+SELECT tenant_id, environment
+FROM decisions
+WHERE id = $1`
+
+// FindResource returns whose a key, scenario, simulation, decision or tenant is,
 // whatever tenant asks. An id that is not well formed is engine.ErrNotFound; a
 // type that is not known is a defect.
 func (s *Store) FindResource(ctx context.Context, target engine.Target) (engine.Resource, error) {
@@ -47,6 +52,9 @@ func (s *Store) FindResource(ctx context.Context, target engine.Target) (engine.
 		statement, wellFormed = findScenarioOwner, wellFormedUUID(target.ID)
 	case "simulation":
 		statement, wellFormed = findSimulationOwner, wellFormedUUID(target.ID)
+	case "decision":
+		statement = findDecisionOwner
+		_, wellFormed = engine.ParseDecisionID(target.ID)
 	case "tenant":
 		statement, wellFormed = findTenantOwner, wellFormedTenantID(target.ID)
 	default:

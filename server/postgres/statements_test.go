@@ -25,6 +25,10 @@ var crossTenant = map[string]string{
 	"findKeyOwner":             "whose a resource is decides whether it is refused",
 	"findScenarioOwner":        "whose a resource is decides whether it is refused",
 	"findSimulationOwner":      "whose a resource is decides whether it is refused",
+	"findDecisionOwner":        "whose a resource is decides whether it is refused",
+	"insertDecisions":          "a batch holds records of many tenants, each with its tenant",
+	"makeDecisions":            "housekeeping",
+	"dropDecisions":            "housekeeping",
 	"findTenantOwner":          "whose a resource is decides whether it is refused",
 	"insertTenant":             "operators make tenants",
 	"selectTenant":             "operators read tenants",
@@ -208,7 +212,7 @@ func TestEveryTableHasForcedRowLevelSecurity(t *testing.T) {
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"counters", "idempotency", "keys", "scenarios", "secrets", "simulations", "tenants"}
+	want := []string{"counters", "decisions", "idempotency", "keys", "scenarios", "secrets", "simulations", "tenants"}
 	if !slices.Equal(tables, want) {
 		t.Errorf("got tables %v, want %v", tables, want)
 	}
