@@ -16,7 +16,7 @@ func newInput(r *Request, p *Principal, resource *Resource) Input {
 		Tenant: InputTenant{ID: p.Tenant.ID, Name: p.Tenant.Name},
 		Request: InputRequest{
 			ID: r.ID, Method: r.Method, Path: r.Path, Segments: r.Segments, Route: r.Route, Query: r.Query,
-			Headers: r.Headers, Size: r.Size, IP: r.IP, Time: r.At.Truncate(time.Minute).UnixNano(), ResourceType: r.Target.Type,
+			Headers: r.Headers, Size: r.Size, IP: r.IP, Time: r.Minute(), ResourceType: r.Target.Type,
 		},
 	}
 	if !k.ExpiresAt.IsZero() {
@@ -29,3 +29,7 @@ func newInput(r *Request, p *Principal, resource *Resource) Input {
 	}
 	return in
 }
+
+// Minute is the minute in which the request arrived, in nanoseconds since 1970
+// UTC: the time that policies see.
+func (r *Request) Minute() int64 { return r.At.Truncate(time.Minute).UnixNano() }

@@ -13,6 +13,9 @@ import (
 // entry is the rule that Judge asks for.
 const entry = "data.twyn.decision"
 
+// planEntry is the same rule as package plan names it.
+const planEntry = "twyn/decision"
+
 // maxProblems is how many mistakes one attempt to compile reports.
 const maxProblems = 100
 

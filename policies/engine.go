@@ -27,6 +27,9 @@ func (e *Engine) Judge(ctx context.Context, question engine.Question) (engine.Ju
 	return e.live.Load().Judge(ctx, question)
 }
 
+// Counts returns what the Stats of the live Set have counted.
+func (e *Engine) Counts() Counts { return e.Live().Counts() }
+
 // Live returns the live Set.
 func (e *Engine) Live() *Set { return e.live.Load() }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/twyn/twyn/engine"
 )
 
 // The errors of Judge. None of them is an allow.
@@ -21,6 +23,9 @@ var (
 	// had an error, rules contradict each other, or it was interrupted. In
 	// the latter case the error wraps the context's error too.
 	ErrEvaluation = errors.New("evaluating policy")
+	// ErrBudget means that the evaluation used up the time or the work that
+	// one may take. Errors that wrap it wrap ErrEvaluation too.
+	ErrBudget = fmt.Errorf("evaluation budget exceeded: %w", engine.ErrPolicyTimeout)
 )
 
 // Problem is one mistake in the files of a policy.

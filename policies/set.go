@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -8,15 +9,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/metrics"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage"
-	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/twyn/twyn/engine"
+	"github.com/twyn/twyn/policies/plan"
 )
 
 // revisionLen is how many hex digits of the digest name a revision.
@@ -27,15 +29,57 @@ type Options struct {
 	// Root is put before the paths of files where problems are named, so
 	// that people find them; usually the directory that the files are in.
 	Root string
+	// Evaluator chooses what evaluates; "" stands for Compiled.
+	Evaluator Evaluator
+	// Timeout is how long one evaluation may take; 0 stands for
+	// DefaultTimeout.
+	Timeout time.Duration
+	// MemoEntries is about how many decisions the Set remembers; 0 stands for
+	// DefaultMemoEntries, a negative number for none.
+	MemoEntries int
+	// Stats counts what the Set does; nil: nobody looks.
+	Stats *Stats
+	// Logger gets a line for each difference that Both finds; nil: none.
+	Logger *slog.Logger
 }
 
-// Set is one revision of the policies and their data. It never changes.
+// withDefaults returns the options with every zero value replaced.
+func (o Options) withDefaults() Options {
+	o.Evaluator = cmp.Or(o.Evaluator, Compiled)
+	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
+	o.MemoEntries = cmp.Or(o.MemoEntries, DefaultMemoEntries)
+	if o.Stats == nil {
+		o.Stats = new(Stats)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// compiledBytes is how many bytes the values that one compiled evaluation makes
+// may take, by an estimate.
+const compiledBytes = 64 << 20
+
+// Set is one revision of the policies and their data. It never changes, but for
+// what it remembers.
 type Set struct {
 	revision  string
+	options   Options
 	sources   *sources
 	documents map[string]any
-	query     rego.PreparedEvalQuery
-	txn       storage.Transaction
+
+	query rego.PreparedEvalQuery
+	txn   storage.Transaction
+	// program is the compiled policy; nil if there is none, because of
+	// uncompiled or of the options.
+	program    *plan.Program
+	data       *plan.Data
+	uncompiled error
+
+	memo    *memo // nil: nothing is remembered
+	encoder encoder
+	report  MemoReport
 }
 
 var _ engine.Policy = (*Set)(nil)
@@ -50,11 +94,11 @@ func Load(ctx context.Context, fsys fs.FS, options Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newSet(ctx, src)
+	return newSet(ctx, src, options)
 }
 
 // newSet compiles the sources.
-func newSet(ctx context.Context, src *sources) (set *Set, err error) {
+func newSet(ctx context.Context, src *sources, options Options) (set *Set, err error) {
 	defer recoverProblem(&err)
 	documents, problems := src.documents()
 	store, txn, err := newStore(ctx, documents)
@@ -95,22 +139,82 @@ func newSet(ctx context.Context, src *sources) (set *Set, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing policies: %w", err)
 	}
-	return &Set{revision: src.revision(), sources: src, documents: documents, query: query, txn: txn}, nil
+	set = &Set{
+		revision: src.revision(), options: options.withDefaults(),
+		sources: src, documents: documents, query: query, txn: txn,
+	}
+	set.encoder, set.report = newEncoder(footprintOf(compiler, documents, ast.MustParseRef(entry)))
+	if set.report.Enabled && set.options.MemoEntries > 0 {
+		set.memo = newMemo(set.options.MemoEntries)
+	}
+	if set.options.Evaluator != Interpreted {
+		set.program, set.data, set.uncompiled = newProgram(ctx, modules, documents, caps)
+	}
+	return set, nil
+}
+
+// newProgram compiles the policies to closures, or says why that cannot be done.
+func newProgram(ctx context.Context, modules map[string]*ast.Module, documents map[string]any, caps *ast.Capabilities) (*plan.Program, *plan.Data, error) {
+	program, err := plan.Compile(ctx, modules, planEntry, plan.Options{Capabilities: caps, MaxSteps: maxSteps, MaxBytes: compiledBytes})
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err := plan.NewData(documents)
+	if err != nil {
+		return nil, nil, err
+	}
+	return program, data, nil
 }
 
 // Revision names the set: the start of a digest of the files that decide.
 func (s *Set) Revision() string { return s.revision }
 
+// Memo says what the decisions depend on, and whether they are remembered.
+func (s *Set) Memo() MemoReport {
+	report := s.report
+	report.Paths = slices.Clone(report.Paths)
+	return report
+}
+
+// Uncompiled says why the policies are interpreted although they should run
+// compiled: an error such as *plan.UnsupportedError. It is nil if they run as
+// the options say.
+func (s *Set) Uncompiled() error { return s.uncompiled }
+
+// Counts returns what the Stats in its Options, which other Sets may share,
+// have counted.
+func (s *Set) Counts() Counts { return s.options.Stats.Counts() }
+
 // Judge asks the policies for their decision. It returns an error that wraps
 // ErrUndefined, ErrMalformed or ErrEvaluation if there is none; the Judgement
 // then denies and names the revision.
+//
+// A decision that this Set has made for another question with the same key is
+// returned without an evaluation; an error never is.
 func (s *Set) Judge(ctx context.Context, question engine.Question) (judgement engine.Judgement, err error) {
 	defer s.conclude(&judgement, &err)
+	var made memoKey
+	if s.memo == nil || !s.encoder.encode(&made, question) {
+		s.options.Stats.bypasses.Add(1)
+		input := question.Input()
+		return s.judge(ctx, &input)
+	}
+	key := made.written()
+	hash := s.memo.hash(key)
+	if e := s.memo.find(hash, key); e != nil {
+		s.options.Stats.hit(hash)
+		return e.judgement, nil
+	}
+	s.options.Stats.misses.Add(1)
 	input := question.Input()
-	return s.judge(ctx, &input)
+	if judgement, err = s.judge(ctx, &input); err == nil {
+		s.memo.add(hash, key, judgement)
+	}
+	return judgement, err
 }
 
-// JudgeInput is Judge for an input that somebody wrote down.
+// JudgeInput is Judge for an input that somebody wrote down. It always
+// evaluates and remembers nothing.
 func (s *Set) JudgeInput(ctx context.Context, input *engine.Input) (judgement engine.Judgement, err error) {
 	defer s.conclude(&judgement, &err)
 	return s.judge(ctx, input)
@@ -125,57 +229,14 @@ func (s *Set) conclude(judgement *engine.Judgement, err *error) {
 }
 
 func (s *Set) judge(ctx context.Context, input *engine.Input) (engine.Judgement, error) {
-	term, err := s.evaluate(ctx, input)
-	if err != nil {
-		return engine.Judgement{}, err
-	}
-	return decodeDecision(term.Value)
-}
-
-// evaluate returns the decision document.
-func (s *Set) evaluate(ctx context.Context, input *engine.Input) (*ast.Term, error) {
-	value, err := inputValue(input)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrEvaluation, err)
-	}
-	results, err := s.query.Eval(ctx,
-		rego.EvalParsedInput(value),
-		rego.EvalTransaction(s.txn),
-		rego.EvalTime(time.Unix(0, input.Request.Time)),
-		rego.EvalMetrics(metrics.NoOp()),
-		rego.EvalExternalCancel(contextCancel{ctx.Done()}),
-	)
+	value, err := s.evaluate(ctx, input)
 	switch {
-	case topdown.IsCancel(err) && ctx.Err() != nil:
-		return nil, fmt.Errorf("%w: %w", ErrEvaluation, context.Cause(ctx))
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrEvaluation, err)
-	case len(results) == 0:
-		return nil, ErrUndefined
-	}
-	term, ok := results[0].Expressions[0].Value.(*ast.Term)
-	if !ok {
-		return nil, fmt.Errorf("%w: no value", ErrMalformed)
-	}
-	return term, nil
-}
-
-// contextCancel lets an evaluation see that its context has ended. OPA would
-// start a goroutine for that, in every evaluation.
-type contextCancel struct{ done <-chan struct{} }
-
-var _ topdown.Cancel = contextCancel{}
-
-// Cancel does nothing; the context is what cancels.
-func (contextCancel) Cancel() {}
-
-// Cancelled reports whether the context has ended.
-func (c contextCancel) Cancelled() bool {
-	select {
-	case <-c.done:
-		return true
+		return engine.Judgement{}, err
+	case value == nil:
+		return engine.Judgement{}, ErrUndefined
 	default:
-		return false
+		return decodeDecision(value)
 	}
 }
 

@@ -98,7 +98,7 @@ func (w *watcher) readDir() (*sources, error) {
 
 // try makes the sources the live Set if they are good.
 func (w *watcher) try(ctx context.Context, src *sources) {
-	set, err := newSet(ctx, src)
+	set, err := newSet(ctx, src, w.engine.Live().options)
 	if err != nil {
 		w.fail(ctx, err)
 		return
