@@ -115,13 +115,17 @@ func (w *slidingWindow) ahead(l *Limit, n, now int64) (counter, int64) {
 
 func (*slidingWindow) within(_ *Limit, now, until int64) bool { return now <= until }
 
-// covers holds if, from each slot on, at least as much was used.
+// covers holds if, for each slot that may come, at least as much is counted.
 func (w *slidingWindow) covers(live counter, l *Limit, now int64) bool {
 	s, ok := live.(*slidingWindow)
-	if !ok || s.total == 0 {
-		return ok
+	if !ok {
+		return false
 	}
-	for k := now / l.slot(); k <= max(now/l.slot(), s.head)+windowSlots; k++ {
+	k := now / l.slot()
+	if w.total == 0 || s.total == 0 {
+		return s.used(k) == 0
+	}
+	for k = max(k, min(w.head, s.head)-ringSlots); k <= s.head+windowSlots; k++ {
 		if w.used(k) < s.used(k) {
 			return false
 		}
