@@ -197,9 +197,17 @@ func TestLimitCannotBeDodged(t *testing.T) {
 		user.get("/v1/scenarios").want(http.StatusOK)
 	}
 	for i, header := range []map[string]string{
-		{"X-Forwarded-For": "203.0.113.7"}, {"X-Forwarded-For": "203.0.113.8, 10.0.0.1"}, {"X-Real-IP": "203.0.113.9"},
-		{"Forwarded": "for=203.0.113.10"}, {"X_Forwarded_For": "203.0.113.11"}, {"User-Agent": "other"}, {"Cookie": "a=b"},
-		{"X-Request-Id": "another"}, {"X-Tenant-Id": "ten_other"}, {"Idempotency-Key": "one"}, {"X-HTTP-Method-Override": "POST"},
+		{"X-Forwarded-For": "203.0.113.7"},
+		{"X-Forwarded-For": "203.0.113.8, 10.0.0.1"},
+		{"X-Real-IP": "203.0.113.9"},
+		{"Forwarded": "for=203.0.113.10"},
+		{"X_Forwarded_For": "203.0.113.11"},
+		{"User-Agent": "other"},
+		{"Cookie": "a=b"},
+		{"X-Request-Id": "another"},
+		{"X-Tenant-Id": "ten_other"},
+		{"Idempotency-Key": "one"},
+		{"X-HTTP-Method-Override": "POST"},
 	} {
 		user.do(call{method: "GET", path: fmt.Sprintf("/v1/scenarios?limit=%d", i+1), header: header}).want(http.StatusTooManyRequests)
 	}

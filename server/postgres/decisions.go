@@ -127,11 +127,23 @@ func (c *decisionColumns) add(r *engine.DecisionRecord) error {
 		to   *pq.StringArray
 		from string
 	}{
-		{&c.tenant, r.TenantID}, {&c.id, r.ID}, {&c.at, r.At.UTC().Format(time.RFC3339Nano)}, {&c.key, r.KeyID},
-		{&c.environment, string(r.Environment)}, {&c.request, r.RequestID}, {&c.method, r.Method}, {&c.route, r.Route},
-		{&c.path, r.Path}, {&c.resourceType, r.ResourceType}, {&c.resourceID, r.ResourceID}, {&c.resourceOwner, r.ResourceOwner},
-		{&c.effect, string(r.Effect)}, {&c.codes, strings.Join(codes, ",")}, {&c.revision, r.Revision},
-		{&c.plugin, r.PluginDigest}, {&c.omitted, r.Omitted},
+		{&c.tenant, r.TenantID},
+		{&c.id, r.ID},
+		{&c.at, r.At.UTC().Format(time.RFC3339Nano)},
+		{&c.key, r.KeyID},
+		{&c.environment, string(r.Environment)},
+		{&c.request, r.RequestID},
+		{&c.method, r.Method},
+		{&c.route, r.Route},
+		{&c.path, r.Path},
+		{&c.resourceType, r.ResourceType},
+		{&c.resourceID, r.ResourceID},
+		{&c.resourceOwner, r.ResourceOwner},
+		{&c.effect, string(r.Effect)},
+		{&c.codes, strings.Join(codes, ",")},
+		{&c.revision, r.Revision},
+		{&c.plugin, r.PluginDigest},
+		{&c.omitted, r.Omitted},
 	} {
 		*part.to = append(*part.to, part.from)
 	}
