@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -93,5 +92,5 @@ func (t *tx) claim(ctx context.Context, tenantID string, idem *engine.Idempotenc
 			return rows[0].idempotency()
 		}
 	}
-	return nil, fmt.Errorf("%w: %w", engine.ErrUnavailable, errors.New("idempotent answers expire faster than they can be read"))
+	return nil, fmt.Errorf("%w: idempotent answers expire faster than they can be read", engine.ErrUnavailable)
 }

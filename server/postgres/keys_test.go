@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/twyn/twyn/engine"
-	"github.com/twyn/twyn/server/postgres"
 )
 
 func TestKeyRoundTrip(t *testing.T) {
@@ -316,5 +315,3 @@ func TestPlatformKeys(t *testing.T) {
 		t.Errorf("found tenant %+v", got.Tenant)
 	}
 }
-
-var _ engine.Keys = (*postgres.Store)(nil)
