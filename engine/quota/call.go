@@ -14,9 +14,21 @@ type call struct {
 	now      int64 // at in nanoseconds since 1970
 	claims   []Claim
 	verdicts []Verdict
-	refs     []ref
 	shards   uint64 // a bit for each shard that the claims touch
 	take     bool   // Reserve, not Peek
+
+	// inline and more hold the refs. They are not one slice, because a call
+	// that pointed into itself would have to be on the heap.
+	inline [inlineClaims]ref
+	more   []ref
+}
+
+// refs is what the call knows of its claims, in their order.
+func (c *call) refs() []ref {
+	if n := len(c.claims); n <= inlineClaims {
+		return c.inline[:n]
+	}
+	return c.more
 }
 
 // ref is what a call knows of one of its claims.
@@ -46,9 +58,10 @@ func (t *table) prepare(c *call) error {
 	if c.now, err = nanoseconds(c.at); err != nil {
 		return err
 	}
-	if len(c.claims) > cap(c.refs) {
-		c.refs = make([]ref, 0, len(c.claims))
+	if len(c.claims) > inlineClaims {
+		c.more = make([]ref, len(c.claims))
 	}
+	refs := c.refs()
 	for i := range c.claims {
 		claim := &c.claims[i]
 		a := claim.Limit.Algorithm.find()
@@ -59,12 +72,12 @@ func (t *table) prepare(c *call) error {
 			return fmt.Errorf("%w: cost %d of limit %q: want at least 0", ErrInvalidClaim, claim.Cost, claim.Limit.Name)
 		}
 		hash := t.hash(claim, a)
-		for j := range c.refs {
-			if c.refs[j].hash == hash && c.claims[j].id() == claim.id() {
+		for j := range i {
+			if refs[j].hash == hash && c.claims[j].id() == claim.id() {
 				return fmt.Errorf("%w: limit %q of %q is claimed twice", ErrInvalidClaim, claim.Limit.Name, claim.Subject)
 			}
 		}
-		c.refs = append(c.refs, ref{hash: hash, algorithm: a})
+		refs[i].hash, refs[i].algorithm = hash, a
 		c.shards |= 1 << (hash >> t.shift)
 	}
 	return nil
@@ -109,9 +122,9 @@ func (c *call) cost(i int) int64 {
 // judge asks every claim's counter and reports whether all of them admit. The
 // shards are locked and the refs have their entries.
 func (t *table) judge(c *call) bool {
-	admitted := true
-	for i := range c.refs {
-		r, l, cost := &c.refs[i], &c.claims[i].Limit, c.cost(i)
+	admitted, refs := true, c.refs()
+	for i := range refs {
+		r, l, cost := &refs[i], &c.claims[i].Limit, c.cost(i)
 		if e := r.entry; e != nil {
 			e.age(c.now)
 			r.now = max(c.now, e.floor)
@@ -145,8 +158,8 @@ func (e *entry) age(now int64) {
 // hold keeps the counters that are about to be used from being dropped to make
 // room for another.
 func (c *call) hold() {
-	for i := range c.refs {
-		if e := c.refs[i].entry; e != nil {
+	for _, r := range c.refs() {
+		if e := r.entry; e != nil {
 			e.expires = max(e.expires, c.now+1)
 		}
 	}
@@ -156,8 +169,9 @@ func (c *call) hold() {
 // verdicts with how the limits stand then. The counters of claims that cost
 // anything are in the table by now.
 func (c *call) settle(admitted bool) {
-	for i := range c.refs {
-		r, l, v := &c.refs[i], &c.claims[i].Limit, &c.verdicts[i]
+	refs := c.refs()
+	for i := range refs {
+		r, l, v := &refs[i], &c.claims[i].Limit, &c.verdicts[i]
 		var remaining, reset int64
 		switch e := r.entry; {
 		case e == nil:

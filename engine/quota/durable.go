@@ -81,14 +81,12 @@ func NewDurable(store Store, o Options) (*Durable, error) {
 // Reserve implements Ledger. It waits for the store, as long as ctx allows, if
 // a counter is not known yet or what the store was told of it is used up.
 func (d *Durable) Reserve(ctx context.Context, at time.Time, claims []Claim, verdicts []Verdict) (bool, error) {
-	var room [inlineClaims]ref
-	return d.run(ctx, &call{at: at, claims: claims, verdicts: verdicts, refs: room[:0], take: true})
+	return d.run(ctx, &call{at: at, claims: claims, verdicts: verdicts, take: true})
 }
 
 // Peek implements Ledger. It waits for the store if a counter is not known.
 func (d *Durable) Peek(ctx context.Context, at time.Time, claims []Claim, verdicts []Verdict) error {
-	var room [inlineClaims]ref
-	_, err := d.run(ctx, &call{at: at, claims: claims, verdicts: verdicts, refs: room[:0]})
+	_, err := d.run(ctx, &call{at: at, claims: claims, verdicts: verdicts})
 	return err
 }
 
@@ -141,8 +139,9 @@ func (d *Durable) run(ctx context.Context, c *call) (bool, error) {
 
 // await waits for the batches that hold what the call lacks.
 func (c *call) await(ctx context.Context) error {
-	for i := range c.refs {
-		r := &c.refs[i]
+	refs := c.refs()
+	for i := range refs {
+		r := &refs[i]
 		if r.batch == nil {
 			continue
 		}
@@ -174,8 +173,9 @@ func (d *Durable) try(c *call) (admitted, wait bool, err error) {
 		c.settle(false)
 		return false, false, nil
 	}
-	for i := range c.refs {
-		r, l, cost := &c.refs[i], &c.claims[i].Limit, c.cost(i)
+	refs := c.refs()
+	for i := range refs {
+		r, l, cost := &refs[i], &c.claims[i].Limit, c.cost(i)
 		if cost > 0 && !r.entry.leased(l, cost, r.now) {
 			r.batch = d.ask(r.entry, l, cost, r.now)
 			wait = true
@@ -185,8 +185,8 @@ func (d *Durable) try(c *call) (admitted, wait bool, err error) {
 		return false, true, nil
 	}
 	c.settle(true)
-	for i := range c.refs {
-		r, l, cost := &c.refs[i], &c.claims[i].Limit, c.cost(i)
+	for i := range refs {
+		r, l, cost := &refs[i], &c.claims[i].Limit, c.cost(i)
 		if cost > 0 && r.entry.spend(l, cost, r.now, c.verdicts[i].Remaining) {
 			d.ask(r.entry, l, 0, r.now)
 		}
@@ -196,8 +196,9 @@ func (d *Durable) try(c *call) (admitted, wait bool, err error) {
 
 // find finds the counters of a call and has those loaded that are not known.
 func (d *Durable) find(c *call) (wait bool, err error) {
-	for i := range c.refs {
-		r := &c.refs[i]
+	refs := c.refs()
+	for i := range refs {
+		r := &refs[i]
 		s := d.table.shardOf(r.hash)
 		if s.closed {
 			return false, errClosed

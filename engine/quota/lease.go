@@ -41,10 +41,10 @@ type lease struct {
 }
 
 const (
-	// chunk is which part of what is left of a limit an extension takes.
-	chunk = 8
-	// reserve is which part of a lease is left when it is extended.
-	reserve = 4
+	// leasePart is which part of what is left of a limit a lease takes.
+	leasePart = 8
+	// lowPart is which part of a lease is left when it is extended.
+	lowPart = 4
 )
 
 // leased reports whether the cost may be taken without asking the store.
@@ -85,7 +85,7 @@ func (e *entry) extend() (Record, bool) {
 	if !e.counter.within(&l, now, s.until) {
 		kept, s.left = 0, 0
 	}
-	units := max((remaining+chunk-1)/chunk, min(remaining, want), kept)
+	units := max((remaining+leasePart-1)/leasePart, min(remaining, want), kept)
 	if remaining == 0 {
 		return Record{}, false
 	}
@@ -110,7 +110,7 @@ func (e *entry) extended(saved bool) {
 	}
 	s.left, s.until = s.granted-s.spent, s.next
 	s.risk = s.left
-	s.low, s.renew = s.granted/reserve, soon(now, s.until, 3)
+	s.low, s.renew = s.granted/lowPart, soon(now, s.until, 3)
 }
 
 // soon is a time before until, by a part of the time that is left; never for

@@ -34,14 +34,12 @@ func NewMemory(o Options) (*Memory, error) {
 // Reserve implements Ledger. It needs no memory for counters it knows, up to 8
 // claims, and never waits for anything but other calls.
 func (m *Memory) Reserve(_ context.Context, at time.Time, claims []Claim, verdicts []Verdict) (bool, error) {
-	var room [inlineClaims]ref
-	return m.run(&call{at: at, claims: claims, verdicts: verdicts, refs: room[:0], take: true})
+	return m.run(&call{at: at, claims: claims, verdicts: verdicts, take: true})
 }
 
 // Peek implements Ledger.
 func (m *Memory) Peek(_ context.Context, at time.Time, claims []Claim, verdicts []Verdict) error {
-	var room [inlineClaims]ref
-	_, err := m.run(&call{at: at, claims: claims, verdicts: verdicts, refs: room[:0]})
+	_, err := m.run(&call{at: at, claims: claims, verdicts: verdicts})
 	return err
 }
 
@@ -58,11 +56,12 @@ func (m *Memory) run(c *call) (bool, error) {
 	}
 	t.lock(c.shards)
 	defer t.unlock(c.shards)
-	if len(c.refs) > 0 {
-		t.shardOf(c.refs[0].hash).tick(c.now)
+	refs := c.refs()
+	if len(refs) > 0 {
+		t.shardOf(refs[0].hash).tick(c.now)
 	}
-	for i := range c.refs {
-		r := &c.refs[i]
+	for i := range refs {
+		r := &refs[i]
 		if r.entry = t.shardOf(r.hash).find(r.hash, &c.claims[i]); r.entry == nil {
 			if err := c.claims[i].storable(); err != nil {
 				return false, err
@@ -83,8 +82,9 @@ func (m *Memory) run(c *call) (bool, error) {
 // there is no room for the next, is unused and soon swept.
 func (m *Memory) open(c *call) error {
 	c.hold()
-	for i := range c.refs {
-		r := &c.refs[i]
+	refs := c.refs()
+	for i := range refs {
+		r := &refs[i]
 		if r.entry != nil || c.cost(i) == 0 {
 			continue
 		}
