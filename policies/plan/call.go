@@ -94,56 +94,6 @@ func callFunction(f *function, args []operand, target ir.Local) op {
 	}
 }
 
-// callDynamic lowers the use of a rule whose path is known only now.
-func (w *lowering) callDynamic(s *ir.CallDynamicStmt) (op, error) {
-	const leave = 4 // blocks, if the rule exists but has no value
-	if w.depth < leave || len(s.Args) != 2 || s.Args[0] != ir.Input || s.Args[1] != ir.Data {
-		return nil, w.unsupported(s, "this reference to a variable package")
-	}
-	path := make([]operand, len(s.Path))
-	for i, o := range s.Path {
-		path[i] = w.operand(o)
-	}
-	target, paths := s.Result, w.paths
-	return func(m *machine, l []*ast.Term) ctl {
-		var key []byte
-		for _, o := range path {
-			name, ok := o.load(l).Value.(ast.String)
-			if !ok {
-				return undefined
-			}
-			key = appendPathKey(key, string(name))
-		}
-		f := paths[string(key)]
-		if f == nil {
-			return undefined
-		}
-		if m.memo[f.index].gen != m.gen && !m.rule(f, l) {
-			return failed
-		}
-		l[target] = m.memo[f.index].term
-		if l[target] == nil {
-			return leave
-		}
-		return carryOn
-	}, nil
-}
-
-// pathKey is an injective encoding of a path.
-func pathKey(path []string) string {
-	var key []byte
-	for _, name := range path {
-		key = appendPathKey(key, name)
-	}
-	return string(key)
-}
-
-func appendPathKey(key []byte, name string) []byte {
-	n := len(name)
-	key = append(key, byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
-	return append(key, name...)
-}
-
 // ruleName returns the name of a planned function as people know it.
 func ruleName(name string) string {
 	_, path, _ := strings.Cut(name, ".")

@@ -34,6 +34,9 @@ func checkRule(compiler *ast.Compiler, rule *ast.Rule, seen map[*ast.Rule]bool) 
 		return nil
 	}
 	seen[rule] = true
+	if err := checkHead(rule); err != nil {
+		return err
+	}
 	var bad error
 	ast.NewGenericVisitor(func(x any) bool {
 		switch x := x.(type) {
@@ -44,6 +47,17 @@ func checkRule(compiler *ast.Compiler, rule *ast.Rule, seen map[*ast.Rule]bool) 
 					what = "with on data"
 				}
 				bad = unsupportedAt(x.Target, what)
+			}
+		case *ast.Expr:
+			// The planner takes a collection for true without evaluating it.
+			if term, ok := x.Terms.(*ast.Term); ok && isCollection(term.Value) && bad == nil {
+				bad = unsupportedAt(term, "a collection as a condition")
+			}
+		case ast.Ref:
+			if i := variableName(compiler.RuleTree, x); i > 0 && bad == nil {
+				// The planner tells 1 from "1" here, the interpreter does not,
+				// and the order in which they go through the names differs.
+				bad = unsupportedAt(x[i], "a variable where the name of a package or rule stands")
 			}
 		case *ast.Term:
 			if compiler.ComprehensionIndex(x) != nil && mayFail(x.Value) && bad == nil {
@@ -65,6 +79,48 @@ func checkRule(compiler *ast.Compiler, rule *ast.Rule, seen map[*ast.Rule]bool) 
 		}
 	}
 	return nil
+}
+
+// variableName returns the index of the first variable in a reference to data
+// that stands where rules have names; 0 if there is none.
+func variableName(node *ast.TreeNode, ref ast.Ref) int {
+	if !ref.HasPrefix(ast.DefaultRootRef) {
+		return 0
+	}
+	node = node.Child(ref[0].Value)
+	for i := 1; i < len(ref) && node != nil && len(node.Values) == 0; i++ {
+		if !ref[i].IsGround() && len(node.Children) > 0 {
+			return i
+		}
+		node = node.Child(ref[i].Value)
+	}
+	return 0
+}
+
+// checkHead refuses the heads of rules whose names contain what is no string,
+// such as p[0].q: to the interpreter they are rules of their own, to the planner
+// they make an object.
+func checkHead(rule *ast.Rule) error {
+	for _, term := range rule.Ref().GroundPrefix()[1:] {
+		if _, ok := term.Value.(ast.String); !ok {
+			e := &UnsupportedError{What: "a rule whose name contains " + term.String()}
+			if loc := rule.Location; loc != nil {
+				e.File, e.Row, e.Col = loc.File, loc.Row, loc.Col
+			}
+			return e
+		}
+	}
+	return nil
+}
+
+// isCollection reports whether a value is written as a collection.
+func isCollection(v ast.Value) bool {
+	switch v.(type) {
+	case *ast.Array, ast.Object, ast.Set, *ast.ArrayComprehension, *ast.ObjectComprehension, *ast.SetComprehension:
+		return true
+	default:
+		return false
+	}
 }
 
 func unsupportedAt(term *ast.Term, what string) error {

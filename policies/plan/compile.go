@@ -145,7 +145,7 @@ func lower(ctx context.Context, policy *ir.Policy, entrypoint string, options Op
 			p.builtins[builtin.Name] = known
 		}
 	}
-	w := &lowering{program: p, static: policy.Static, funcs: map[string]*function{}, paths: map[string]*function{}}
+	w := &lowering{program: p, static: policy.Static, funcs: map[string]*function{}}
 	for _, s := range policy.Static.Strings {
 		w.strings = append(w.strings, ast.InternedTerm(s.Value))
 	}

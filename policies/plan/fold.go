@@ -24,9 +24,6 @@ func (w *lowering) fold(stmts []ir.Stmt) (folds, error) {
 		if err := uses[i].stmt(s); err != nil {
 			return f, &UnsupportedError{What: err.Error()}
 		}
-		if s, ok := s.(*ir.MakeArrayStmt); ok {
-			w.arrays[s.Target] = true
-		}
 		if l, term := w.scalar(s); term != nil && w.own(l) {
 			w.consts[l] = term
 			f.skip[i] = true

@@ -3,6 +3,7 @@ package plan_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -55,6 +56,9 @@ type generator struct {
 	vars  []string // variables in scope
 	fresh int
 	depth int
+	wild  bool // whether "_" is safe
+
+	nested int // comprehensions that are open
 }
 
 func (g *generator) pick(label string, options ...string) string {
@@ -68,14 +72,17 @@ func (g *generator) scalar() string {
 
 // reference draws a reference.
 func (g *generator) reference() string {
-	roots := []string{"input", "data.d", "data.d", "input.a", "input.o", "data.d.list", "data.d.o"}
+	roots := []string{"input", "data.d", "data.d", "input.a", "input.o", "data.d.list", "data.d.o", "data.d.sub", "data.d.sub.q", "data.d.sub.s", "data.d.o.sub"}
 	roots = append(roots, g.vars...)
 	for _, r := range g.rules {
 		roots = append(roots, r, "data.g."+r)
 	}
 	ref := g.pick("root", roots...)
 	for range rapid.IntRange(0, 2).Draw(g.t, "steps") {
-		keys := []string{".a", ".b", ".o", "[0]", "[1]", `["0"]`, "[_]", `["list"]`}
+		keys := []string{".a", ".b", ".o", "[0]", "[1]", `["0"]`, `["list"]`}
+		if g.wild {
+			keys = append(keys, "[_]", "[_]")
+		}
 		for _, v := range g.vars {
 			keys = append(keys, "["+v+"]")
 		}
@@ -84,12 +91,19 @@ func (g *generator) reference() string {
 	return ref
 }
 
+// value draws a reference that may have any type.
+func (g *generator) value() string {
+	return g.pick("value", "input.a", "input.b", "input.o", "input.list", "data.d.a", "data.d.o", "data.d.list", "input.o[data.d.b]", "data.d.list[input.b]", "data.d[input.b]")
+}
+
 // term draws an expression with a value.
 func (g *generator) term() string {
 	g.depth++
-	defer func() { g.depth-- }()
+	wild := g.wild
+	g.wild = wild && g.depth == 1
+	defer func() { g.depth--; g.wild = wild }()
 	kinds := []string{"scalar", "reference", "reference"}
-	if g.depth < 4 {
+	if g.depth < 4 && g.nested < 3 {
 		kinds = append(kinds, "array", "set", "object", "comprehension", "call", "builtin")
 	}
 	switch g.pick("term", kinds...) {
@@ -110,19 +124,19 @@ func (g *generator) term() string {
 	case "builtin":
 		switch g.pick("builtin", "count", "concat", "object.get", "object.union", "to_number", "array.concat", "plus", "union", "json") {
 		case "count":
-			return fmt.Sprintf("count(%s)", g.term())
+			return fmt.Sprintf("count(%s)", g.value())
 		case "concat":
-			return fmt.Sprintf(`concat(",", %s)`, g.term())
+			return fmt.Sprintf(`concat(",", %s)`, g.value())
 		case "object.get":
-			return fmt.Sprintf("object.get(%s, %s, %s)", g.term(), g.scalar(), g.term())
+			return fmt.Sprintf("object.get(%s, %s, %s)", g.value(), g.scalar(), g.term())
 		case "object.union":
-			return fmt.Sprintf("object.union(%s, %s)", g.term(), g.term())
+			return fmt.Sprintf("object.union(%s, %s)", g.value(), g.value())
 		case "to_number":
-			return fmt.Sprintf("to_number(%s)", g.term())
+			return fmt.Sprintf("to_number(%s)", g.value())
 		case "array.concat":
-			return fmt.Sprintf("array.concat(%s, %s)", g.term(), g.term())
+			return fmt.Sprintf("array.concat(%s, %s)", g.value(), g.value())
 		case "plus":
-			return fmt.Sprintf("%s + %s", g.scalar(), g.reference())
+			return fmt.Sprintf("%s + %s", g.value(), g.value())
 		case "union":
 			return fmt.Sprintf("{%s} | {%s}", g.term(), g.term())
 		default:
@@ -134,7 +148,8 @@ func (g *generator) term() string {
 
 func (g *generator) comprehension() string {
 	scope := len(g.vars)
-	defer func() { g.vars = g.vars[:scope] }()
+	g.nested++
+	defer func() { g.vars = g.vars[:scope]; g.nested-- }()
 	body := g.body()
 	switch g.pick("comprehension", "array", "set", "object") {
 	case "array":
@@ -161,19 +176,26 @@ func (g *generator) body() string {
 }
 
 func (g *generator) expression() string {
-	switch g.pick("expression", "assign", "some", "some", "some key", "compare", "compare", "not", "term", "every", "with", "unify", "in") {
+	kind := g.pick("expression", "assign", "some", "some", "some key", "compare", "compare", "not", "term", "every", "with", "unify", "in")
+	depth, wild := g.depth, g.wild
+	g.wild = kind == "assign" || kind == "some" || kind == "some key" || kind == "compare" || kind == "unify"
+	if g.wild {
+		g.depth = 0
+	}
+	defer func() { g.depth, g.wild = depth, wild }()
+	switch kind {
 	case "assign":
 		term, v := g.term(), g.variable()
 		g.vars = append(g.vars, v)
 		return fmt.Sprintf("%s := %s", v, term)
 	case "some":
-		domain, v := g.term(), g.variable()
+		domain, v := g.reference(), g.variable()
 		g.vars = append(g.vars, v)
-		return fmt.Sprintf("some %s in %s", v, domain)
+		return fmt.Sprintf("some %s in %s; [%s] != 7", v, domain, v)
 	case "some key":
 		domain, k, v := g.reference(), g.variable(), g.variable()
 		g.vars = append(g.vars, k, v)
-		return fmt.Sprintf("some %s, %s in %s", k, v, domain)
+		return fmt.Sprintf("some %s, %s in %s; [%s, %s] != 7", k, v, domain, k, v)
 	case "compare":
 		return fmt.Sprintf("%s %s %s", g.term(), g.pick("operator", "==", "!=", "<", ">="), g.term())
 	case "not":
@@ -185,12 +207,12 @@ func (g *generator) expression() string {
 		g.vars = append(g.vars, v)
 		body := g.body()
 		g.vars = g.vars[:scope]
-		return fmt.Sprintf("every %s in %s { %s }", v, domain, body)
+		return fmt.Sprintf("every %s in %s { [%s] != 7; %s }", v, domain, v, body)
 	case "with":
 		return fmt.Sprintf("%s with %s as %s", g.reference(), g.pick("target", "input", "input.a", "input.o.b"), g.term())
 	case "unify":
-		pattern, v := g.pick("pattern", "[%s, _]", `{"a": %s}`, "[_, [%s]]"), g.variable()
-		term := g.term()
+		pattern, v := g.pick("pattern", "[%s, _, _]", "[%s, _]", `{"a": %s}`, `{"a": %s, "b": _}`, "[_, _, [%s]]"), g.variable()
+		term := g.value()
 		g.vars = append(g.vars, v)
 		return fmt.Sprintf(pattern+" = %s", v, term)
 	case "in":
@@ -257,6 +279,26 @@ func (g *generator) rule(i int) string {
 	return strings.Join(lines, "\n")
 }
 
+// subModule has rules among the base documents that generated policies refer to.
+const subModule = `package d.sub
+
+q := input.a if input.b != 1
+
+s contains input.b
+
+m[k] := v if some k, v in input.o
+
+f(x) := x
+`
+
+// deepModule has one in an object of them.
+const deepModule = `package d.o.sub
+
+p if input.b == 0
+
+list contains 1
+`
+
 // document draws what inputs and data consist of.
 func document(t *rapid.T, label string) string {
 	scalar := rapid.SampledFrom([]string{`0`, `1`, `2`, `"a"`, `"b"`, `"0"`, `"1"`, `true`, `false`, `null`})
@@ -265,63 +307,78 @@ func document(t *rapid.T, label string) string {
 		s(), s(), s(), s(), s(), s(), s(), s(), s(), s())
 }
 
+// generated counts what came of the generated policies.
+type generated struct{ compared, failed, stricter, unsupported, bad int }
+
 // TestGenerated compares the engines on policies that nobody would write.
 func TestGenerated(t *testing.T) {
 	t.Parallel()
-	compared, undefined, failed, unsupported, bad := 0, 0, 0, 0, 0
+	const policies = 10 // in each check, as most are not good
+	var n generated
 	rapid.Check(t, func(t *rapid.T) {
-		g := &generator{t: t}
-		source := "package g\n\n"
-		for i := range rapid.IntRange(1, 4).Draw(t, "rules") {
-			source += g.rule(i) + "\n\n"
-		}
-		source += "all := [v | some n, v in {"
-		for i, r := range g.rules {
-			source += fmt.Sprintf(`%d: [w | w := %s], `, i, r)
-		}
-		source += `"": 0}]` + "\n"
-		module, err := ast.ParseModuleWithOpts("g.rego", source, ast.ParserOptions{RegoVersion: ast.RegoV1})
-		if err != nil {
-			bad++ // what reads like another thing
-			return
-		}
-		modules := map[string]*ast.Module{"g.rego": module}
-		var documents map[string]any
-		decoder := json.NewDecoder(strings.NewReader(`{"d": ` + document(t, "data") + `}`))
-		decoder.UseNumber()
-		if err := decoder.Decode(&documents); err != nil {
-			t.Fatal(err)
-		}
-		program, err := plan.Compile(t.Context(), modules, "g/all", plan.Options{})
-		if err != nil {
-			if _, ok := err.(*plan.UnsupportedError); ok {
-				unsupported++
-			} else {
-				bad++ // unsafe variables, types that do not match
-			}
-			return
-		}
-		data, err := plan.NewData(documents)
-		if err != nil {
-			t.Fatal(err)
-		}
-		prepared, err := prepare(t.Context(), modules, documents, "g/all")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := policy{program: program, data: data, prepared: prepared}
-		t.Logf("%s\ndata %v", source, documents)
-		for range 4 {
-			input := ast.MustParseTerm(document(t, "input")).Value
-			p.compare(t, input)
-			compared++
-			switch value, err := program.Eval(t.Context(), input, data); {
-			case err != nil:
-				failed++
-			case value == nil:
-				undefined++
-			}
+		for range policies {
+			n.policy(t)
 		}
 	})
-	t.Logf("%d evaluations compared (%d failed, %d undefined), %d policies unsupported, %d not good", compared, failed, undefined, unsupported, bad)
+	t.Logf("%d evaluations compared (%d failed, %d of them on the compiled engine only), %d policies unsupported, %d not good",
+		n.compared, n.failed, n.stricter, n.unsupported, n.bad)
+}
+
+// policy generates a policy and compares the engines on a few inputs.
+func (n *generated) policy(t *rapid.T) {
+	g := &generator{t: t}
+	source := "package g\n\n"
+	for i := range rapid.IntRange(1, 4).Draw(t, "rules") {
+		source += g.rule(i) + "\n\n"
+	}
+	source += "all := [v | some n, v in {"
+	for i, r := range g.rules {
+		source += fmt.Sprintf(`%d: [w | w := %s], `, i, r)
+	}
+	source += `"": 0}]` + "\n"
+	module, err := ast.ParseModuleWithOpts("g.rego", source, ast.ParserOptions{RegoVersion: ast.RegoV1})
+	if err != nil {
+		n.bad++ // what reads like another thing
+		return
+	}
+	modules := map[string]*ast.Module{
+		"g.rego": module, "sub.rego": ast.MustParseModule(subModule), "deep.rego": ast.MustParseModule(deepModule),
+	}
+	var documents map[string]any
+	decoder := json.NewDecoder(strings.NewReader(`{"d": ` + document(t, "data") + `}`))
+	decoder.UseNumber()
+	if err := decoder.Decode(&documents); err != nil {
+		t.Fatal(err)
+	}
+	program, err := plan.Compile(t.Context(), modules, "g/all", plan.Options{})
+	var unsupported *plan.UnsupportedError
+	switch {
+	case errors.As(err, &unsupported):
+		n.unsupported++
+		return
+	case err != nil:
+		n.bad++ // unsafe variables, types that do not match
+		return
+	}
+	data, err := plan.NewData(documents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prepared, err := prepare(t.Context(), modules, documents, "g/all")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := policy{program: program, data: data, prepared: prepared}
+	t.Logf("%s\ndata %v", source, documents)
+	for range 4 {
+		input := ast.MustParseTerm(document(t, "input")).Value
+		p.compare(t, input)
+		n.compared++
+		if _, err := program.Eval(t.Context(), input, data); err != nil {
+			n.failed++
+			if _, err := p.interpret(t.Context(), input); err == nil {
+				n.stricter++
+			}
+		}
+	}
 }

@@ -40,7 +40,6 @@ type lowering struct {
 	static  *ir.Static
 	strings []*ast.Term
 	funcs   map[string]*function
-	paths   map[string]*function // by the path that CallDynamicStmt looks up
 
 	// Of the function at hand:
 	fn     *function
@@ -49,10 +48,8 @@ type lowering struct {
 	// Of the block of that function at hand:
 	use    *usage
 	consts map[ir.Local]*ast.Term // locals that always have this value
-	arrays map[ir.Local]bool      // locals that arrays are built in
-	lists  map[ir.Local]bool      // those of them that are built in a list
+	lists  map[ir.Local]bool      // arrays that are built in a list
 	base   map[ir.Local]bool      // locals that hold a part of the base documents
-	mixed  map[ir.Local]bool      // locals that may hold one, or the value of a rule
 	depth  int                    // blocks that a break can leave
 }
 
@@ -125,9 +122,6 @@ func (w *lowering) function(f *ir.Func) error {
 	w.fn.locals = max(w.fn.locals, int(f.Return)+1)
 	w.program.functions = append(w.program.functions, w.fn)
 	w.funcs[f.Name] = w.fn
-	if f.Path != nil {
-		w.paths[pathKey(f.Path)] = w.fn
-	}
 	if w.fn.pure && len(w.fn.params) == 2 {
 		w.fn.fixed, w.fn.known = w.program.fix(w.fn)
 	}
@@ -150,8 +144,8 @@ func (w *lowering) blocks(blocks []*ir.Block) error {
 	w.fn.pure = true
 	for i, b := range blocks {
 		w.use = uses[i]
-		w.consts, w.arrays, w.lists = map[ir.Local]*ast.Term{}, map[ir.Local]bool{}, map[ir.Local]bool{}
-		w.base, w.mixed = map[ir.Local]bool{ir.Data: true}, map[ir.Local]bool{}
+		w.consts, w.lists = map[ir.Local]*ast.Term{}, map[ir.Local]bool{}
+		w.base = map[ir.Local]bool{ir.Data: true}
 		w.depth = 0
 		w.fn.pure = w.fn.pure && w.pure(b)
 		ops, err := w.block(b)
@@ -167,7 +161,7 @@ func (w *lowering) blocks(blocks []*ir.Block) error {
 func (w *lowering) pure(b *ir.Block) bool {
 	for _, s := range b.Stmts {
 		switch s := s.(type) {
-		case *ir.CallDynamicStmt, *ir.WithStmt:
+		case *ir.WithStmt:
 			return false
 		case *ir.CallStmt:
 			if f := w.funcs[s.Func]; f != nil && f.pure {
@@ -252,10 +246,8 @@ func (w *lowering) stmt(s ir.Stmt) (op, error) {
 	switch s := s.(type) {
 	case *ir.CallStmt:
 		return w.call(s)
-	case *ir.CallDynamicStmt:
-		return w.callDynamic(s)
 	case *ir.DotStmt:
-		return w.dot(s)
+		return w.dot(s), nil
 	case *ir.EqualStmt:
 		return equal(w.operand(s.A), w.operand(s.B)), nil
 	case *ir.NotEqualStmt:

@@ -164,7 +164,6 @@ func (w *lowering) is(s ir.Stmt) (op, error) {
 func (w *lowering) whole(o ir.Operand) operand {
 	if l, ok := normal(o).(ir.Local); ok {
 		delete(w.base, l)
-		delete(w.mixed, l)
 	}
 	return w.operand(o)
 }

@@ -250,24 +250,22 @@ func (m *machine) internal(message string) ctl {
 }
 
 // dot lowers the look-up of a key.
-func (w *lowering) dot(s *ir.DotStmt) (op, error) {
+func (w *lowering) dot(s *ir.DotStmt) op {
 	from, isLocal := normal(s.Source).(ir.Local)
 	source, key, target := w.operand(s.Source), w.operand(s.Key), s.Target
-	base, mixed := isLocal && w.base[from], isLocal && w.mixed[from]
-	w.base[target], w.mixed[target] = base, mixed
+	base := isLocal && w.base[from]
+	w.base[target] = base
 	switch {
-	case mixed && !isPlainName(key.term):
-		return nil, w.unsupported(s, "a variable or a number after a variable package")
 	case base && from == ir.Data:
 		return func(m *machine, l []*ast.Term) ctl {
 			l[target] = lookUpBase(m.data.root, key.load(l))
 			return when(l[target] != nil)
-		}, nil
+		}
 	case base:
 		return func(_ *machine, l []*ast.Term) ctl {
 			l[target] = lookUpBase(source.load(l), key.load(l))
 			return when(l[target] != nil)
-		}, nil
+		}
 	case source.term == nil:
 		at := source.local
 		if key.term != nil {
@@ -276,19 +274,19 @@ func (w *lowering) dot(s *ir.DotStmt) (op, error) {
 				t := lookUp(l[at], k)
 				l[target] = t
 				return when(t != nil)
-			}, nil
+			}
 		}
 		return func(_ *machine, l []*ast.Term) ctl {
 			t := lookUp(l[at], l[key.local])
 			l[target] = t
 			return when(t != nil)
-		}, nil
+		}
 	default:
 		return func(_ *machine, l []*ast.Term) ctl {
 			t := lookUp(source.term, key.load(l))
 			l[target] = t
 			return when(t != nil)
-		}, nil
+		}
 	}
 }
 
@@ -342,17 +340,4 @@ func element(a *ast.Array, index string) *ast.Term {
 		return a.Elem(i)
 	}
 	return nil
-}
-
-// isPlainName reports whether the term is a string that is no index of an array.
-func isPlainName(term *ast.Term) bool {
-	if term == nil {
-		return false
-	}
-	name, ok := term.Value.(ast.String)
-	if !ok {
-		return false
-	}
-	_, isIndex := util.Atoi(string(name))
-	return !isIndex
 }

@@ -34,13 +34,6 @@ func (w *lowering) flow(s ir.Stmt) (op, error) {
 }
 
 func (w *lowering) blockStmt(s *ir.BlockStmt) (op, error) {
-	if len(s.Blocks) > 0 && len(s.Blocks[0].Stmts) > 0 {
-		if call, ok := s.Blocks[0].Stmts[0].(*ir.CallDynamicStmt); ok {
-			// The block after this one reads the base documents if no rule
-			// has the path.
-			w.mixed[call.Result] = true
-		}
-	}
 	blocks := make([][]op, len(s.Blocks))
 	for i, b := range s.Blocks {
 		var err error
@@ -92,13 +85,8 @@ func (w *lowering) not(s *ir.NotStmt) (op, error) {
 // scan lowers a loop. Objects and sets are gone through in their order, as the
 // interpreter does, so that arrays made from them have the same order.
 func (w *lowering) scan(s *ir.ScanStmt) (op, error) {
-	if err := w.checkOrder(s); err != nil {
-		return nil, err
-	}
 	delete(w.base, s.Key)
-	delete(w.mixed, s.Key)
 	w.base[s.Value] = w.base[s.Source]
-	w.mixed[s.Value] = w.mixed[s.Source]
 	ops, err := w.inner(s.Block)
 	if err != nil {
 		return nil, err
@@ -144,34 +132,6 @@ func iterate(m *machine, l []*ast.Term, ops []op) ctl {
 		return failed
 	}
 	return min(run(m, l, ops), carryOn)
-}
-
-// checkOrder refuses to make an array from the keys of a package: the plan puts
-// rules before base documents, the interpreter puts base documents first.
-func (w *lowering) checkOrder(s *ir.ScanStmt) error {
-	if !w.base[s.Source] {
-		return nil
-	}
-	excludes := false
-	for _, inner := range s.Block.Stmts {
-		if not, ok := inner.(*ir.NotStmt); ok && len(not.Block.Stmts) == 1 {
-			dot, ok := not.Block.Stmts[0].(*ir.DotStmt)
-			excludes = excludes || ok && normal(dot.Key) == ir.Val(s.Key)
-		}
-	}
-	if !excludes {
-		return nil
-	}
-	u := newUsage()
-	if err := u.block(s.Block); err != nil {
-		return &UnsupportedError{What: err.Error()}
-	}
-	for l := range u.grows {
-		if u.writes[l] == 0 && w.arrays[l] {
-			return w.unsupported(s, "an array of what a package has, rules and data together")
-		}
-	}
-	return nil
 }
 
 // with lowers the replacement of input, or of a part of it.
