@@ -53,88 +53,90 @@ type op struct {
 type encoder []op
 
 const (
+	// keyBytes is room for most keys. Clearing more of it would show in the
+	// time of a hit.
+	keyBytes = 192
 	// maxKeyBytes is the length beyond which a question has no key. It bounds
 	// the memory of the memo.
-	maxKeyBytes = 768
+	maxKeyBytes = 1024
 	// maxFields and maxDepth bound the work on objects that tenants and
 	// clients write.
 	maxFields = 16
 	maxDepth  = 8
 )
 
-// encode writes the key of a question. It reports false if the question has
-// none, because it would be too long or too much work.
-func (e encoder) encode(to *memoKey, q engine.Question) bool {
+// encode writes the key of a question and returns its length. It reports false
+// if the question has none, because it would be too long or too much work.
+func (e encoder) encode(to memoKey, q engine.Question) (n int, ok bool) {
 	r, k := q.Request, q.Principal.Key
 	for i := range e {
 		// A switch, since the key would escape through a table of functions.
 		switch o := &e[i]; o.code {
 		case opKeyID:
-			to.string(k.ID)
+			n = to.string(n, k.ID)
 		case opKeyName:
-			to.string(k.Name)
+			n = to.string(n, k.Name)
 		case opKeyEnvironment:
-			to.string(string(k.Environment))
+			n = to.string(n, string(k.Environment))
 		case opKeyRateLimit:
-			to.integer(k.RateLimit)
+			n = to.integer(n, k.RateLimit)
 		case opKeyScopes:
-			to.strings(k.Scopes)
+			n = to.strings(n, k.Scopes)
 		case opKeyMetadata:
-			to.object(k.Metadata, maxDepth)
+			n = to.object(n, k.Metadata, maxDepth)
 		case opKeyMetadataField:
 			value, present := k.Metadata[o.name]
-			if to.boolean(present); present {
-				to.value(value, maxDepth)
+			if n = to.boolean(n, present); present {
+				n = to.value(n, value, maxDepth)
 			}
 		case opKeyCreatedAt:
 			// Rego sees whole seconds in UTC.
-			to.integer(k.CreatedAt.Unix())
+			n = to.integer(n, k.CreatedAt.Unix())
 		case opKeyExpiresAt:
-			to.boolean(!k.ExpiresAt.IsZero())
-			to.integer(k.ExpiresAt.Unix())
+			n = to.integer(to.boolean(n, !k.ExpiresAt.IsZero()), k.ExpiresAt.Unix())
 		case opTenantID:
-			to.string(q.Principal.Tenant.ID)
+			n = to.string(n, q.Principal.Tenant.ID)
 		case opTenantName:
-			to.string(q.Principal.Tenant.Name)
+			n = to.string(n, q.Principal.Tenant.Name)
 		case opRequestMethod:
-			to.string(r.Method)
+			n = to.string(n, r.Method)
 		case opRequestPath:
-			to.string(r.Path)
+			n = to.string(n, r.Path)
 		case opRequestSegments:
-			to.strings(r.Segments)
+			n = to.strings(n, r.Segments)
 		case opRequestRoute:
-			to.string(r.Route)
+			n = to.string(n, r.Route)
 		case opRequestQuery:
-			to.fields(r.Query)
+			n = to.fields(n, r.Query)
 		case opRequestQueryField:
-			to.field(r.Query, o.name)
+			n = to.field(n, r.Query, o.name)
 		case opRequestHeaders:
-			to.fields(r.Headers)
+			n = to.fields(n, r.Headers)
 		case opRequestHeadersField:
-			to.field(r.Headers, o.name)
+			n = to.field(n, r.Headers, o.name)
 		case opRequestSize:
-			to.integer(r.Size)
+			n = to.integer(n, r.Size)
 		case opRequestIP:
-			to.string(r.IP)
+			n = to.string(n, r.IP)
 		case opRequestTime:
-			to.integer(r.Minute())
+			n = to.integer(n, r.Minute())
 		case opRequestResourceType:
-			to.string(r.Target.Type)
+			n = to.string(n, r.Target.Type)
 		case opResource:
-			if to.boolean(q.Resource != nil); q.Resource == nil {
-				return !to.full
+			if n = to.boolean(n, q.Resource != nil); q.Resource == nil {
+				return n, n <= len(to)
 			}
 		case opResourceType:
-			to.string(q.Resource.Type)
+			n = to.string(n, q.Resource.Type)
 		case opResourceID:
-			to.string(q.Resource.ID)
+			n = to.string(n, q.Resource.ID)
 		case opResourceTenantID:
-			to.string(q.Resource.TenantID)
+			n = to.string(n, q.Resource.TenantID)
 		case opResourceEnvironment:
-			to.string(string(q.Resource.Environment))
+			n = to.string(n, string(q.Resource.Environment))
 		default:
-			return false
+			return 0, false
 		}
 	}
-	return !to.full
+	return n, n <= len(to)
 }

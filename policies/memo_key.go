@@ -7,94 +7,95 @@ import (
 	"slices"
 )
 
-// memoKey is a key while it is written. Every value is written in a form that
-// tells where it ends, so what follows cannot be mistaken for a part of it.
-type memoKey struct {
-	n     int
-	full  bool // what was written does not fit, or has no form
-	bytes [maxKeyBytes]byte
-}
+// memoKey is room for a key. Its methods write a value at n and return where the
+// next one goes: n stays in a register, which in a struct it would not. Every
+// value has a form that tells where it ends, so what follows cannot be mistaken
+// for a part of it. Once something did not fit or has no form, n is tooLong and
+// stays so.
+type memoKey []byte
 
-// written returns the key.
-func (k *memoKey) written() []byte { return k.bytes[:k.n] }
+const tooLong = 1 << 30
 
-func (k *memoKey) byte(c byte) {
-	if k.n == len(k.bytes) {
-		k.full = true
-		return
+func (k memoKey) byte(n int, c byte) int {
+	if n >= len(k) {
+		return tooLong
 	}
-	k.bytes[k.n] = c
-	k.n++
+	k[n] = c
+	return n + 1
 }
 
-func (k *memoKey) uint64(n uint64) {
-	if k.n+8 > len(k.bytes) {
-		k.full = true
-		return
+func (k memoKey) integer(n int, v int64) int { return k.uint64(n, uint64(v)) }
+
+func (k memoKey) uint64(n int, v uint64) int {
+	if n > len(k)-8 {
+		return tooLong
 	}
-	binary.LittleEndian.PutUint64(k.bytes[k.n:], n)
-	k.n += 8
+	binary.LittleEndian.PutUint64(k[n:n+8], v)
+	return n + 8
 }
 
-func (k *memoKey) integer(n int64) { k.uint64(uint64(n)) }
-
-func (k *memoKey) boolean(v bool) {
+func (k memoKey) boolean(n int, v bool) int {
 	if v {
-		k.byte(1)
-	} else {
-		k.byte(0)
+		return k.byte(n, 1)
+	}
+	return k.byte(n, 0)
+}
+
+// longLen marks a length that takes two bytes more.
+const longLen = 0xff
+
+// length writes a length, of a string or a list.
+func (k memoKey) length(n, length int) int {
+	switch {
+	case length < longLen:
+		return k.byte(n, byte(length))
+	case length > len(k):
+		return tooLong
+	default:
+		return k.byte(k.byte(k.byte(n, longLen), byte(length>>8)), byte(length))
 	}
 }
 
-// length writes a length in one byte, or in three for the longer ones. What is
-// longer still does not fit.
-func (k *memoKey) length(n int) {
-	const long = 0xff
-	if n < long {
-		k.byte(byte(n))
-		return
+func (k memoKey) string(n int, s string) int {
+	if len(s) >= longLen || n >= len(k)-len(s) {
+		return k.longString(n, s)
 	}
-	if n > maxKeyBytes {
-		k.full = true
-		return
-	}
-	k.byte(long)
-	k.byte(byte(n >> 8))
-	k.byte(byte(n))
+	k[n] = byte(len(s))
+	return n + 1 + copy(k[n+1:], s)
 }
 
-func (k *memoKey) string(s string) {
-	k.length(len(s))
-	if len(s) > len(k.bytes)-k.n {
-		k.full = true
-		return
+// longString writes any string.
+func (k memoKey) longString(n int, s string) int {
+	if n = k.length(n, len(s)); n > len(k)-len(s) {
+		return tooLong
 	}
-	k.n += copy(k.bytes[k.n:], s)
+	return n + copy(k[n:], s)
 }
 
-func (k *memoKey) strings(list []string) {
-	k.length(len(list))
+func (k memoKey) strings(n int, list []string) int {
+	n = k.length(n, len(list))
 	for i := range list {
-		if k.full {
-			return
+		if n == tooLong {
+			break
 		}
-		k.string(list[i])
+		n = k.string(n, list[i])
 	}
+	return n
 }
 
 // field writes what a map has under a name, if anything.
-func (k *memoKey) field(m map[string]string, name string) {
+func (k memoKey) field(n int, m map[string]string, name string) int {
 	value, present := m[name]
-	if k.boolean(present); present {
-		k.string(value)
+	if n = k.boolean(n, present); present {
+		n = k.string(n, value)
 	}
+	return n
 }
 
 // fields writes a map in the order of its names.
-func (k *memoKey) fields(m map[string]string) {
+func (k memoKey) fields(n int, m map[string]string) int {
 	if len(m) > maxFields {
-		k.full = true
-		return
+		return tooLong
 	}
 	var names [maxFields]string
 	sorted := names[:0]
@@ -102,11 +103,11 @@ func (k *memoKey) fields(m map[string]string) {
 		sorted = append(sorted, name)
 	}
 	slices.Sort(sorted)
-	k.length(len(sorted))
+	n = k.length(n, len(sorted))
 	for _, name := range sorted {
-		k.string(name)
-		k.string(m[name])
+		n = k.string(k.string(n, name), m[name])
 	}
+	return n
 }
 
 // Types of values in a key.
@@ -123,51 +124,44 @@ const (
 
 // value writes a value that JSON was decoded to, behind its type. Values of other
 // types have no form.
-func (k *memoKey) value(value any, depth int) {
-	if depth == 0 || k.full {
-		k.full = true
-		return
+func (k memoKey) value(n int, value any, depth int) int {
+	if depth == 0 || n == tooLong {
+		return tooLong
 	}
 	switch v := value.(type) {
 	case nil:
-		k.byte(isNull)
+		return k.byte(n, isNull)
 	case bool:
 		if v {
-			k.byte(isTrue)
-		} else {
-			k.byte(isFalse)
+			return k.byte(n, isTrue)
 		}
+		return k.byte(n, isFalse)
 	case float64:
-		k.byte(isFloat)
-		k.uint64(math.Float64bits(v))
+		return k.uint64(k.byte(n, isFloat), math.Float64bits(v))
 	case json.Number:
-		k.byte(isNumber)
-		k.string(string(v))
+		return k.string(k.byte(n, isNumber), string(v))
 	case string:
-		k.byte(isString)
-		k.string(v)
+		return k.string(k.byte(n, isString), v)
 	case []any:
-		k.byte(isArray)
-		k.length(len(v))
+		n = k.length(k.byte(n, isArray), len(v))
 		for i := range v {
-			if k.full {
-				return
+			if n == tooLong {
+				break
 			}
-			k.value(v[i], depth-1)
+			n = k.value(n, v[i], depth-1)
 		}
+		return n
 	case map[string]any:
-		k.byte(isObject)
-		k.object(v, depth)
+		return k.object(k.byte(n, isObject), v, depth)
 	default:
-		k.full = true
+		return tooLong
 	}
 }
 
 // object writes an object in the order of its names.
-func (k *memoKey) object(object map[string]any, depth int) {
+func (k memoKey) object(n int, object map[string]any, depth int) int {
 	if len(object) > maxFields {
-		k.full = true
-		return
+		return tooLong
 	}
 	var names [maxFields]string
 	sorted := names[:0]
@@ -175,9 +169,9 @@ func (k *memoKey) object(object map[string]any, depth int) {
 		sorted = append(sorted, name)
 	}
 	slices.Sort(sorted)
-	k.length(len(sorted))
+	n = k.length(n, len(sorted))
 	for _, name := range sorted {
-		k.string(name)
-		k.value(object[name], depth-1)
+		n = k.value(k.string(n, name), object[name], depth-1)
 	}
+	return n
 }

@@ -193,24 +193,53 @@ func (s *Set) Counts() Counts { return s.options.Stats.Counts() }
 // returned without an evaluation; an error never is.
 func (s *Set) Judge(ctx context.Context, question engine.Question) (judgement engine.Judgement, err error) {
 	defer s.conclude(&judgement, &err)
-	var made memoKey
-	if s.memo == nil || !s.encoder.encode(&made, question) {
-		s.options.Stats.bypasses.Add(1)
-		input := question.Input()
-		return s.judge(ctx, &input)
+	if s.memo == nil {
+		return s.bypass(ctx, question)
 	}
-	key := made.written()
-	hash := s.memo.hash(key)
-	if e := s.memo.find(hash, key); e != nil {
+	var room [keyBytes]byte
+	n, ok := s.encoder.encode(room[:], question)
+	if !ok {
+		return s.judgeLong(ctx, question)
+	}
+	hash := s.memo.hash(room[:n])
+	if e := s.memo.find(hash, room[:n]); e != nil {
 		s.options.Stats.hit(hash)
 		return e.judgement, nil
 	}
+	return s.miss(ctx, question, hash, room[:n])
+}
+
+// judgeLong is Judge for a question with a long key, or without one.
+func (s *Set) judgeLong(ctx context.Context, question engine.Question) (engine.Judgement, error) {
+	var room [maxKeyBytes]byte
+	n, ok := s.encoder.encode(room[:], question)
+	if !ok {
+		return s.bypass(ctx, question)
+	}
+	hash := s.memo.hash(room[:n])
+	if e := s.memo.find(hash, room[:n]); e != nil {
+		s.options.Stats.hit(hash)
+		return e.judgement, nil
+	}
+	return s.miss(ctx, question, hash, room[:n])
+}
+
+// miss makes a decision and remembers it.
+func (s *Set) miss(ctx context.Context, question engine.Question, hash uint64, key []byte) (engine.Judgement, error) {
 	s.options.Stats.misses.Add(1)
 	input := question.Input()
-	if judgement, err = s.judge(ctx, &input); err == nil {
+	judgement, err := s.judge(ctx, &input)
+	if err == nil {
 		s.memo.add(hash, key, judgement)
 	}
 	return judgement, err
+}
+
+// bypass makes a decision that is not remembered.
+func (s *Set) bypass(ctx context.Context, question engine.Question) (engine.Judgement, error) {
+	s.options.Stats.bypasses.Add(1)
+	input := question.Input()
+	return s.judge(ctx, &input)
 }
 
 // JudgeInput is Judge for an input that somebody wrote down. It always
