@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -177,13 +179,21 @@ func TestManyMigrateOneDatabase(t *testing.T) {
 // of its own, in which nobody has made the roles yet.
 func TestManyDatabasesMakeTheRoles(t *testing.T) {
 	t.Parallel()
-	cluster, err := private.Start(t.Context(), private.Options{DataDir: t.TempDir(), Fast: true})
+	dir := t.TempDir()
+	cluster, err := private.Start(t.Context(), private.Options{DataDir: dir, Fast: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := cluster.Stop(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
+			return
+		}
+		// Started as root, it lives elsewhere, where no TempDir is removed.
+		if elsewhere, err := os.Readlink(filepath.Join(dir, "postgres")); err == nil {
+			if err := os.RemoveAll(elsewhere); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	if _, err := postgres.Open(t.Context(), postgres.Options{URL: cluster.URL()}); !errors.Is(err, engine.ErrUnavailable) {
