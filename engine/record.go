@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/twyn/twyn/engine/quota"
@@ -47,6 +48,9 @@ type DecisionRecord struct {
 	// Omitted says why there is no input: one of the Omitted codes, or "".
 	Omitted string
 }
+
+// ErrRecordRefused means that a record can never be stored.
+var ErrRecordRefused = errors.New("decision record refused")
 
 // Why a record has no input.
 const (

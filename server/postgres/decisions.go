@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -99,7 +100,7 @@ func columnsOf(batch []engine.DecisionRecord) (*decisionColumns, error) {
 func (c *decisionColumns) add(r *engine.DecisionRecord) error {
 	from, ok := engine.ParseDecisionID(r.ID)
 	if !ok {
-		return fmt.Errorf("%w: not the id of a decision", engine.ErrNotFound)
+		return fmt.Errorf("%w: not the id of a decision", engine.ErrRecordRefused)
 	}
 	if day := from.Format(time.DateOnly); !slices.Contains(c.days, day) {
 		c.days = append(c.days, day)
@@ -160,6 +161,9 @@ func orEmpty[T any](list []T) []T {
 	return list
 }
 
+// mostDecisionDays is how many days make_decisions takes.
+const mostDecisionDays = 32
+
 const makeDecisions = `SELECT make_decisions($1::date[])`
 
 // A record that is there already is the same record.
@@ -176,14 +180,28 @@ FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $
     resource_owner, effect, codes, reasons, limits, revision, plugin_digest, duration_us, input, masked, omitted)
 ON CONFLICT (id) DO NOTHING`
 
+// refusedRecord tells a record that PostgreSQL will never take from everything
+// else that can go wrong.
+func refusedRecord(err error) error {
+	var refused *pq.Error
+	if errors.As(err, &refused) && (refused.Code.Class() == "22" || refused.Code.Class() == "23") {
+		return fmt.Errorf("%w: constraint %q (%s)", engine.ErrRecordRefused, refused.Constraint, refused.Code)
+	}
+	return err
+}
+
 // SaveDecisions writes all records of a batch or none. Writing a record twice
 // is harmless. The partitions that the batch needs are made if they are
-// missing; a batch spans at most 32 days.
+// missing; a batch that spans more than 32 days is an engine.ErrRecordRefused,
+// like one that holds what no row can.
 func (s *Store) SaveDecisions(ctx context.Context, batch []engine.DecisionRecord) error {
 	if len(batch) == 0 {
 		return nil
 	}
 	c, err := columnsOf(batch)
+	if err == nil && len(c.days) > mostDecisionDays {
+		err = fmt.Errorf("%w: %d days in a batch", engine.ErrRecordRefused, len(c.days))
+	}
 	if err == nil {
 		err = s.writeSystem(ctx, func(t *tx) error {
 			if _, err := t.exec(ctx, makeDecisions, c.days); err != nil {
@@ -192,7 +210,7 @@ func (s *Store) SaveDecisions(ctx context.Context, batch []engine.DecisionRecord
 			_, err := t.exec(ctx, insertDecisions, c.tenant, c.id, c.at, c.key, c.environment, c.request, c.method, c.route, c.path,
 				c.resourceType, c.resourceID, c.resourceOwner, c.effect, c.codes, c.reasons, c.limits, c.revision, c.plugin,
 				c.duration, pq.Array(c.input), c.masked, c.omitted)
-			return err
+			return refusedRecord(err)
 		})
 	}
 	if err != nil {
