@@ -1,7 +1,9 @@
 package policies
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -63,6 +65,19 @@ var inputFields = [...]field{
 	{path: "resource.tenant_id", code: opResourceTenantID},
 	{path: "resource.environment", code: opResourceEnvironment},
 	{path: "request.id", code: opRequestID, many: true},
+}
+
+// LogCosts tells the logger what makes the Set slower than it could be: why its
+// decisions are not remembered, and why it is interpreted. It is silent if there
+// is nothing to say.
+func (s *Set) LogCosts(ctx context.Context, logger *slog.Logger) {
+	if m := s.report; m.Reason != "" {
+		logger.LogAttrs(ctx, slog.LevelWarn, "policy decisions are remembered less than they could be",
+			slog.String("revision", s.revision), slog.String("reason", m.Reason), slog.String("file", m.File), slog.Int("row", m.Row), slog.Int("col", m.Col))
+	}
+	if s.uncompiled != nil {
+		logger.LogAttrs(ctx, slog.LevelWarn, "policy is interpreted", slog.String("revision", s.revision), slog.Any("reason", s.uncompiled))
+	}
 }
 
 // newEncoder returns the encoder of a footprint, nil if no key can hold it, and

@@ -107,6 +107,7 @@ func (w *watcher) try(ctx context.Context, src *sources) {
 		former := w.engine.Swap(set)
 		w.logger.InfoContext(ctx, "policies changed",
 			slog.String("dir", w.dir), slog.String("revision", set.Revision()), slog.String("former_revision", former.Revision()))
+		set.LogCosts(ctx, w.logger)
 	}
 	if w.failure != "" {
 		w.failure = ""

@@ -28,6 +28,9 @@ type config struct {
 	LogLevel        slog.Level
 	PolicyDir       string // "": the embedded policies
 	PolicyHeaders   []string
+	PolicyEval      string // compiled, interpreted or both
+	PolicyTimeout   time.Duration
+	PolicyMemo      int // 0: none
 	MaxKeys         int
 	MaxCounters     int
 	FlushInterval   time.Duration
@@ -68,6 +71,13 @@ func settings() []setting {
 			return readDir(v)
 		}},
 		{"TWYN_POLICY_HEADERS", "policy-headers", "accept,content-type,user-agent", "request headers a policy may see, comma-separated; never `x-api-key`, `authorization` or `cookie`", func(c *config, v string) error { return readHeaders(&c.PolicyHeaders, v) }},
+		{"TWYN_POLICY_EVAL", "policy-eval", "compiled", "what evaluates policies: `compiled`, `interpreted`, or `both`: compare the two, count and log differences, and answer with the interpreter's", func(c *config, v string) error {
+			return readOneOf(&c.PolicyEval, v, "compiled", "interpreted", "both")
+		}},
+		{"TWYN_POLICY_TIMEOUT", "policy-timeout", "50ms", "how long one evaluation of the policy may take before the request is denied, 1ms to 10s", func(c *config, v string) error {
+			return readDuration(&c.PolicyTimeout, v, time.Millisecond, 10*time.Second)
+		}},
+		{"TWYN_POLICY_MEMO", "policy-memo", "65536", "most policy decisions remembered, 0 (none) to 10000000; each takes up to a few kilobytes", func(c *config, v string) error { return readInt(&c.PolicyMemo, v, 0, 10_000_000) }},
 		{"TWYN_MAX_KEYS", "max-keys", "1000000", "most API keys kept in memory, 1 to 100000000", func(c *config, v string) error { return readInt(&c.MaxKeys, v, 1, 100_000_000) }},
 		{"TWYN_MAX_COUNTERS", "max-counters", "1000000", "most limit counters kept in memory, 1000 to 100000000", func(c *config, v string) error { return readInt(&c.MaxCounters, v, 1000, 100_000_000) }},
 		{"TWYN_FLUSH_INTERVAL", "flush-interval", "1s", "how often usage counts are written down, 10ms to 1m", func(c *config, v string) error {

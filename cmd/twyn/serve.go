@@ -111,7 +111,7 @@ func (m *Main) listen(ctx context.Context) (api, metrics net.Listener, err error
 
 // assemble joins the parts: stores below, engine in the middle, HTTP on top.
 func (m *Main) assemble(ctx context.Context) error {
-	set, err := policies.Load(ctx, m.policyFiles(), policies.Options{Root: m.config.PolicyDir})
+	set, err := policies.Load(ctx, m.policyFiles(), m.policyOptions())
 	if err != nil {
 		if m.config.PolicyDir != "" {
 			return fmt.Errorf("TWYN_POLICY_DIR (--policy-dir): %w", err)
@@ -120,6 +120,7 @@ func (m *Main) assemble(ctx context.Context) error {
 	}
 	m.policies = policies.NewEngine(set)
 	m.logger.Info("policy loaded", "revision", set.Revision())
+	set.LogCosts(ctx, m.logger)
 	if m.keys, err = engine.NewKeyCache(m.db, m.config.MaxKeys); err != nil {
 		return err
 	}
@@ -128,6 +129,7 @@ func (m *Main) assemble(ctx context.Context) error {
 	}
 	m.usage = engine.NewUsageMeter(m.db)
 	m.metrics = server.NewMetrics(version)
+	registerPolicyMetrics(m.metrics.Registry(), m.policies)
 	decider, err := engine.New(engine.Config{
 		Keys: m.keys, Resources: m.db, Policy: m.policies, Ledger: m.ledger,
 		Recorders: []engine.Recorder{m.usage}, NewID: engine.NewDecisionID, Logger: m.logger,
