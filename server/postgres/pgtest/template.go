@@ -196,9 +196,15 @@ func (s *server) names(ctx context.Context, query, prefix string) ([]string, err
 	return names, nil
 }
 
-// drop drops a database with the sessions in it, if it is there.
+// drop drops a database with the sessions in it, if it is there. PostgreSQL
+// refuses to end an autovacuum worker for a role that is no superuser; it is
+// gone soon.
 func (s *server) drop(ctx context.Context, name string) error {
-	if _, err := s.db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+pq.QuoteIdentifier(name)+" WITH (FORCE)"); err != nil {
+	err := retry(ctx, func() error {
+		_, err := s.db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+pq.QuoteIdentifier(name)+" WITH (FORCE)")
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("dropping database %s: %w", name, err)
 	}
 	return nil
@@ -222,14 +228,14 @@ func retry(ctx context.Context, try func() error) error {
 }
 
 // inTheWay reports whether an error comes from what another session is just
-// doing: copying or dropping the same database.
+// doing: copying, dropping or vacuuming the same database.
 func inTheWay(err error) bool {
 	var refused *pq.Error
 	if !errors.As(err, &refused) {
 		return false
 	}
 	switch refused.Code {
-	case pqerror.ObjectInUse, pqerror.InvalidCatalogName, pqerror.LockNotAvailable:
+	case pqerror.ObjectInUse, pqerror.InvalidCatalogName, pqerror.LockNotAvailable, pqerror.InsufficientPrivilege:
 		return true
 	case pqerror.InternalError:
 		return strings.HasPrefix(refused.Message, "tuple concurrently ")
