@@ -126,6 +126,9 @@ func (d *Durable) run(ctx context.Context, c *call) (bool, error) {
 	if err := d.table.prepare(c); err != nil {
 		return false, err
 	}
+	if len(c.claims) > d.table.shards[0].max {
+		return false, errFull
+	}
 	for {
 		admitted, wait, err := d.try(c)
 		if err != nil || !wait {

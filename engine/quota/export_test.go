@@ -33,3 +33,14 @@ func (d *Durable) Uncovered(records []Record) []string {
 	})
 	return uncovered
 }
+
+// Waiting is how many counters wait for the store.
+func (d *Durable) Waiting() int {
+	n := 0
+	d.each(func(_ *shard, e *entry) {
+		if e.lease.batch != nil {
+			n++
+		}
+	})
+	return n
+}

@@ -66,10 +66,15 @@ func (b *tokenBucket) ahead(l *Limit, n, now int64) (counter, int64) {
 
 func (*tokenBucket) within(_ *Limit, now, until int64) bool { return now <= until }
 
-// covers compares the debts as they stand, so that it holds for every limit.
-func (b *tokenBucket) covers(live counter, _ *Limit, _ int64) bool {
+// covers compares the debts now and from when on both are paid back: in between
+// at most one of them is.
+func (b *tokenBucket) covers(live counter, l *Limit, now int64) bool {
 	s, ok := live.(*tokenBucket)
-	return ok && (s.debt == (wide{}) || (b.last >= s.last && s.debt.least(b.debt) == s.debt))
+	if !ok {
+		return false
+	}
+	both := max(now, b.last, s.last)
+	return s.owed(l, now).atMost(b.owed(l, now)) && s.owed(l, both).atMost(b.owed(l, both))
 }
 
 func (b *tokenBucket) encode(buf []byte) []byte {
@@ -86,6 +91,6 @@ func decodeTokenBucket(r *stateReader, l *Limit) counter {
 	b := &tokenBucket{last: int64(r.number(maxStateTime))}
 	b.debt.hi = r.number(1<<63 - 1)
 	b.debt.lo = r.number(1<<64 - 1)
-	r.require(b.debt != (wide{}) && b.debt.least(l.parts(MaxLimit)) == b.debt)
+	r.require(b.debt != (wide{}) && b.debt.atMost(l.parts(MaxLimit)))
 	return b
 }

@@ -31,11 +31,8 @@ func (w wide) minus(v wide) wide {
 	return wide{hi, lo}
 }
 
-func (w wide) least(v wide) wide {
-	if w.hi < v.hi || (w.hi == v.hi && w.lo < v.lo) {
-		return w
-	}
-	return v
+func (w wide) atMost(v wide) bool {
+	return w.hi < v.hi || (w.hi == v.hi && w.lo <= v.lo)
 }
 
 // over divides and rounds up; what does not fit is math.MaxInt64.
