@@ -11,64 +11,86 @@ import (
 	_ "github.com/lib/pq" // the driver
 )
 
-// open connects to the server's database as its owner.
-func (s *testServer) open(t testing.TB) *sql.DB {
+// behind runs statements behind the server's back, in one transaction, as the
+// owner of the tables. Row-level security, which holds the owner too, is lifted
+// inside the transaction, and would be an error where it still hid a row: a
+// test that sees nothing must not pass.
+func (s *testServer) behind(t testing.TB, do func(tx *sql.Tx)) {
 	t.Helper()
 	db, err := sql.Open("postgres", s.DatabaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = db.Close() })
-	// One connection, on which row-level security is an error where it would
-	// hide a row: a test that sees nothing must not pass.
-	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(t.Context(), "SET row_security = off"); err != nil {
+	defer func() { _ = db.Close() }()
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return db
+	defer func() { _ = tx.Rollback() }()
+	run := func(statement string) {
+		if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	run("SET LOCAL row_security = off")
+	walled := strs(t, tx, `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relforcerowsecurity ORDER BY relname`)
+	for _, table := range walled {
+		run(fmt.Sprintf("ALTER TABLE %q NO FORCE ROW LEVEL SECURITY", table))
+	}
+	do(tx)
+	for _, table := range walled {
+		run(fmt.Sprintf("ALTER TABLE %q FORCE ROW LEVEL SECURITY", table))
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // queryInt returns one number.
 func (s *testServer) queryInt(t testing.TB, query string, arguments ...any) int {
 	t.Helper()
-	db := s.open(t)
-	defer func() { _ = db.Close() }()
 	var n int
-	if err := db.QueryRowContext(t.Context(), query, arguments...).Scan(&n); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
+	s.behind(t, func(tx *sql.Tx) {
+		if err := tx.QueryRowContext(t.Context(), query, arguments...).Scan(&n); err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+	})
 	return n
 }
 
-// execute changes the database behind the server's back.
+// execute changes one row or more.
 func (s *testServer) execute(t testing.TB, statement string, arguments ...any) {
 	t.Helper()
-	db := s.open(t)
-	defer func() { _ = db.Close() }()
-	if _, err := db.ExecContext(t.Context(), statement, arguments...); err != nil {
-		t.Fatalf("%s: %v", statement, err)
-	}
+	s.behind(t, func(tx *sql.Tx) {
+		result, err := tx.ExecContext(t.Context(), statement, arguments...)
+		if err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 0 {
+			t.Fatalf("%s: changed %d rows, %v", statement, n, err)
+		}
+	})
 }
 
 // dump returns every row of every table of the product, sorted.
 func (s *testServer) dump(t testing.TB) []string {
 	t.Helper()
-	db := s.open(t)
-	defer func() { _ = db.Close() }()
 	var dump []string
-	for _, table := range strs(t, db, `SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'goose%'`) {
-		for _, row := range strs(t, db, fmt.Sprintf("SELECT to_jsonb(t)::text FROM %q t", table)) {
-			dump = append(dump, table+" "+row)
+	s.behind(t, func(tx *sql.Tx) {
+		for _, table := range strs(t, tx, `SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'goose%'`) {
+			for _, row := range strs(t, tx, fmt.Sprintf("SELECT to_jsonb(t)::text FROM %q t", table)) {
+				dump = append(dump, table+" "+row)
+			}
 		}
-	}
+	})
 	slices.Sort(dump)
 	return dump
 }
 
 // strs runs a query of one text column.
-func strs(t testing.TB, db *sql.DB, query string) []string {
+func strs(t testing.TB, tx *sql.Tx, query string) []string {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), query)
+	rows, err := tx.QueryContext(t.Context(), query)
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}

@@ -54,7 +54,7 @@ func TestTenantIsolation(t *testing.T) {
 	for _, from := range []*client{b, testKey, powerless} {
 		for _, o := range calls {
 			from.do(o.call).wantDetail(http.StatusForbidden, "Access denied: "+o.noun+" belongs to different tenant")
-			head := from.do(call{method: http.MethodHead, path: o.path})
+			head := from.do(call{method: http.MethodHead, path: o.path, bad: true})
 			if head.status != http.StatusForbidden && head.status != http.StatusMethodNotAllowed {
 				t.Errorf("HEAD %s: answered %d", o.path, head.status)
 			}

@@ -40,6 +40,11 @@ func TestPathTricks(t *testing.T) {
 		}
 		return s.raw(t, method+" "+target+" HTTP/1.1\r\nHost: "+host+"\r\n"+header+"Content-Length: 0\r\nConnection: close\r\n\r\n")
 	}
+	// Asked for plainly and by its owner the prize is there, so that a test
+	// which never sees it means something.
+	if a := ask("GET", "/v1/scenarios/"+folder.ID, owner.key); a.status != http.StatusOK || !strings.Contains(string(a.body), prize) {
+		t.Fatalf("the owner's own request: answered %d %s", a.status, a.body)
+	}
 	for _, path := range []string{"/v1/scenarios/" + folder.ID, "/v1/simulations/" + sim.ID, "/v1/keys", "/v1/tenants", "/metrics"} {
 		for _, trick := range tricks {
 			target := strings.ReplaceAll(fmt.Sprintf(trick, path), "{host}", host)

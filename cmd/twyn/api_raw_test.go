@@ -26,7 +26,11 @@ func (s *testServer) raw(t testing.TB, request string) *answer {
 	// A server that refuses early may close before it has read everything.
 	_, _ = io.WriteString(connection, request)
 	method, _, _ := strings.Cut(request, " ")
-	response, err := http.ReadResponse(bufio.NewReader(connection), &http.Request{Method: method})
+	reader := bufio.NewReader(connection)
+	response, err := http.ReadResponse(reader, &http.Request{Method: method})
+	if err == nil && response.StatusCode == http.StatusContinue {
+		response, err = http.ReadResponse(reader, &http.Request{Method: method})
+	}
 	if err != nil {
 		return &answer{t: t}
 	}
