@@ -253,10 +253,11 @@ func reset(t *testing.T, l *ledger, a quota.Algorithm) {
 	if v := l.peek(Start, c)[0]; !v.Reset.Equal(Start.Add(time.Hour)) || v.Remaining != 7 {
 		t.Errorf("unused limit: %+v, want a reset an hour on", v)
 	}
-	v := l.take(Start, c, true, 6)
-	l.take(Start.Add(time.Second), costing(c, 2), true, 4)
-	if v = l.peek(Start.Add(time.Second), c)[0]; !v.Reset.After(Start) {
-		t.Fatalf("reset at %s", v.Reset)
+	at := Start.Add(time.Second)
+	l.take(Start, c, true, 6)
+	v := l.take(at, costing(c, 2), true, 4)
+	if seen := l.peek(at, c)[0].Reset; !seen.Equal(v.Reset) || !seen.After(at) {
+		t.Fatalf("reset at %s and %s", v.Reset, seen)
 	}
 	if got := l.peek(v.Reset.Add(-time.Second), c)[0]; got.Remaining == 7 {
 		t.Errorf("whole before its reset: %+v", got)

@@ -3,7 +3,6 @@ package quota
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -15,6 +14,7 @@ func (nowhere) LoadCounters(context.Context, []CounterID) ([]Record, error) { re
 func (nowhere) SaveCounters(context.Context, []Record) error                { return nil }
 
 func benchLedgers(b *testing.B, run func(b *testing.B, l Ledger, a Algorithm)) {
+	b.Helper()
 	for i := range algorithms {
 		a := algorithms[i].name
 		b.Run("memory/"+string(a), func(b *testing.B) {
@@ -35,6 +35,7 @@ func benchLedgers(b *testing.B, run func(b *testing.B, l Ledger, a Algorithm)) {
 
 func BenchmarkReserve(b *testing.B) {
 	benchLedgers(b, func(b *testing.B, l Ledger, a Algorithm) {
+		b.Helper()
 		claims, verdicts := []Claim{testClaim(a, "key_abcdefghijklmnopqrstuvwx", MaxLimit)}, make([]Verdict, 1)
 		ctx, at := b.Context(), testStart
 		for b.Loop() {
@@ -48,6 +49,7 @@ func BenchmarkReserve(b *testing.B) {
 
 func BenchmarkReserveRefused(b *testing.B) {
 	benchLedgers(b, func(b *testing.B, l Ledger, a Algorithm) {
+		b.Helper()
 		claims, verdicts := []Claim{testClaim(a, "key_abcdefghijklmnopqrstuvwx", 1)}, make([]Verdict, 1)
 		_, _ = l.Reserve(b.Context(), testStart, claims, verdicts)
 		ctx, at := b.Context(), testStart
@@ -61,6 +63,7 @@ func BenchmarkReserveRefused(b *testing.B) {
 
 func BenchmarkReserveThree(b *testing.B) {
 	benchLedgers(b, func(b *testing.B, l Ledger, a Algorithm) {
+		b.Helper()
 		var claims [3]Claim
 		var verdicts [3]Verdict
 		for i := range claims {
@@ -78,6 +81,7 @@ func BenchmarkReserveThree(b *testing.B) {
 
 func BenchmarkPeek(b *testing.B) {
 	benchLedgers(b, func(b *testing.B, l Ledger, a Algorithm) {
+		b.Helper()
 		claims, verdicts := []Claim{testClaim(a, "key_abcdefghijklmnopqrstuvwx", 1000)}, make([]Verdict, 1)
 		_, _ = l.Reserve(b.Context(), testStart, claims, verdicts)
 		ctx := b.Context()
@@ -91,6 +95,7 @@ func BenchmarkPeek(b *testing.B) {
 
 func BenchmarkReserveParallel(b *testing.B) {
 	benchLedgers(b, func(b *testing.B, l Ledger, a Algorithm) {
+		b.Helper()
 		b.RunParallel(func(pb *testing.PB) {
 			claims, verdicts := []Claim{testClaim(a, "key_abcdefghijklmnopqrstuvwx", MaxLimit)}, make([]Verdict, 1)
 			for ctx := b.Context(); pb.Next(); {
@@ -115,10 +120,11 @@ func BenchmarkReserveMillion(b *testing.B) {
 			b.Fatal(ok, err)
 		}
 	}
-	random := rand.New(rand.NewPCG(1, 2))
+	random := uint32(1)
 	b.ReportAllocs()
 	for ctx := b.Context(); b.Loop(); {
-		i := random.IntN(counters)
+		random = random*1664525 + 1013904223
+		i := random >> 12
 		if ok, err := m.Reserve(ctx, testStart.Add(time.Second), claims[i:i+1], verdicts); !ok || err != nil {
 			b.Fatal(ok, err)
 		}

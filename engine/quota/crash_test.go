@@ -32,10 +32,9 @@ const (
 type witness struct {
 	*enginetest.Store
 	ledger *quota.Durable
-	fates  []fate
-	saves  int
 	dead   atomic.Bool
 	mu     sync.Mutex
+	fates  []fate
 	faults []string
 }
 
@@ -45,11 +44,7 @@ func (w *witness) SaveCounters(ctx context.Context, records []quota.Record) erro
 	}
 	defer w.look()
 	w.look()
-	f := saved
-	if w.saves < len(w.fates) {
-		f = w.fates[w.saves]
-	}
-	w.saves++
+	f := w.next()
 	if f == died || f == diedAt {
 		w.dead.Store(true)
 	}
@@ -72,6 +67,18 @@ func (w *witness) LoadCounters(ctx context.Context, ids []quota.CounterID) ([]qu
 	return w.Store.LoadCounters(ctx, ids)
 }
 
+// next is the fate of the next save; all goes well once they have run out.
+func (w *witness) next() fate {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.fates) == 0 {
+		return saved
+	}
+	f := w.fates[0]
+	w.fates = w.fates[1:]
+	return f
+}
+
 func (w *witness) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -91,7 +98,10 @@ func live(t *rapid.T, s *enginetest.Store, maxCounters int, fates []fate) *witne
 
 // end closes the ledger, whether or not it has died.
 func (w *witness) end(t *rapid.T) {
-	if w.fates = nil; !w.dead.Load() {
+	w.mu.Lock()
+	w.fates = nil
+	w.mu.Unlock()
+	if !w.dead.Load() {
 		w.look()
 	}
 	if err := w.ledger.Close(context.Background()); err != nil && !w.dead.Load() {
@@ -139,7 +149,8 @@ func checkPassed(t *rapid.T, l quota.Limit, list []passed) {
 		default:
 		}
 	}
-	if end := list[0].at.Add(l.Window); list[len(list)-1].at.Before(end) && l.Algorithm == quota.FixedWindow {
+	// No window ends before this, whatever request has opened it.
+	if end := start.Add(l.Window); list[len(list)-1].at.Before(end) && l.Algorithm == quota.FixedWindow {
 		var all int64
 		for _, p := range list {
 			all += p.cost

@@ -3,7 +3,6 @@ package quota
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -14,6 +13,14 @@ var testStart = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func testClaim(a Algorithm, subject string, limit int64) Claim {
 	return Claim{TenantID: "ten_a", Subject: subject, Cost: 1, Limit: Limit{Name: "key", Limit: limit, Window: time.Hour, Algorithm: a}}
+}
+
+// dice are random enough for tests, and the same in every run.
+type dice uint64
+
+func (d *dice) roll(n int) int {
+	*d = *d*6364136223846793005 + 1442695040888963407
+	return int(uint64(*d)>>33) % n
 }
 
 func newMemory(t testing.TB, maxCounters int) *Memory {
@@ -175,10 +182,10 @@ func TestManyClaims(t *testing.T) {
 func TestCollisions(t *testing.T) {
 	t.Parallel()
 	s := &newMemory(t, 10).table.shards[0]
-	random := rand.New(rand.NewPCG(1, 2))
+	random := dice(1)
 	var here []string
 	for range 2000 {
-		c := testClaim(FixedWindow, fmt.Sprint(random.IntN(6)), 5)
+		c := testClaim(FixedWindow, fmt.Sprint(random.roll(6)), 5)
 		e := s.find(7, &c)
 		if (e != nil) != slices.Contains(here, c.Subject) {
 			t.Fatalf("%s: found %v among %v", c.Subject, e, here)
@@ -187,7 +194,7 @@ func TestCollisions(t *testing.T) {
 		case e == nil:
 			s.insert(&c, 7, &algorithms[0], 0)
 			here = append(here, c.Subject)
-		case random.IntN(2) == 0:
+		case random.roll(2) == 0:
 			s.touch(e)
 		default:
 			s.remove(e, 0)
@@ -214,14 +221,14 @@ func TestMemoryHammer(t *testing.T) {
 	var wg sync.WaitGroup
 	for w := range 16 {
 		wg.Go(func() {
-			random := rand.New(rand.NewPCG(uint64(w), 1))
+			random := dice(w)
 			var verdicts [2]Verdict
 			for i := range 500 {
-				a := algorithms[random.IntN(3)].name
-				first := random.IntN(subjects)
+				a := algorithms[random.roll(3)].name
+				first := random.roll(subjects)
 				claims := []Claim{
 					testClaim(a, fmt.Sprint(first), limit),
-					testClaim(a, fmt.Sprint((first+1+random.IntN(subjects-1))%subjects), limit),
+					testClaim(a, fmt.Sprint((first+1+random.roll(subjects-1))%subjects), limit),
 				}
 				// Within a sixtieth of the window: nothing comes back.
 				at := testStart.Add(time.Duration(i))

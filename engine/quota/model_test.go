@@ -262,9 +262,8 @@ func TestAhead(t *testing.T) {
 				left := rapid.Int64Range(1, remaining).Draw(t, "units")
 				ahead, until := c.ahead(&l, left, now)
 				checkEncoding(t, a.find(), ahead, &l)
-				at := now
 				for range rapid.IntRange(0, 20).Draw(t, "takes") {
-					at = now + rapid.Int64Range(0, int64(l.Window)/10).Draw(t, "at")
+					at := now + rapid.Int64Range(0, int64(l.Window)/10).Draw(t, "at")
 					cost := rapid.Int64Range(1, l.capacity()).Draw(t, "cost")
 					if cost <= left && c.within(&l, at, until) && take(cost, at) {
 						left -= cost

@@ -83,7 +83,7 @@ func (w *slidingWindow) add(k, units int64) {
 		w.total -= int64(*w.at(w.head))
 		*w.at(w.head) = 0
 	}
-	*w.at(k) += uint32(units) //nolint:gosec // A slot holds at most MaxLimit units.
+	*w.at(k) += uint32(units)
 	w.total += units
 }
 
@@ -158,7 +158,7 @@ func decodeSlidingWindow(r *stateReader, l *Limit) counter {
 	for k := w.head - span; k <= w.head; k++ {
 		units := r.number(MaxLimit)
 		r.require(units > 0 || (k > w.head-span && k < w.head))
-		*w.at(k) = uint32(units) //nolint:gosec // At most MaxLimit.
+		*w.at(k) = uint32(units)
 		w.total += int64(units)
 	}
 	return w
