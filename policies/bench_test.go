@@ -3,6 +3,7 @@ package policies_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/twyn/twyn/engine"
 	"github.com/twyn/twyn/engine/quota"
@@ -12,6 +13,7 @@ import (
 // benchSet loads the default policies.
 func benchSet(b *testing.B, options policies.Options) *policies.Set {
 	b.Helper()
+	options.Timeout = time.Minute
 	set, err := policies.Load(b.Context(), policies.Default(), options)
 	if err != nil {
 		b.Fatal(err)

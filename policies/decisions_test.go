@@ -58,7 +58,8 @@ func TestDecisions(t *testing.T) {
 	for _, file := range readDecisionFiles(t) {
 		t.Run(file.name, func(t *testing.T) {
 			t.Parallel()
-			set, err := policies.Load(t.Context(), file.policy, policies.Options{})
+			stats := new(policies.Stats)
+			set, err := policies.Load(t.Context(), file.policy, policies.Options{Timeout: time.Minute, Evaluator: policies.Both, Stats: stats})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,8 +68,18 @@ func TestDecisions(t *testing.T) {
 					t.Parallel()
 					got, err := set.JudgeInput(t.Context(), c.input)
 					c.want.check(t, c.input, got, err)
+					// Once made and once remembered.
+					for range 2 {
+						got, err := set.Judge(t.Context(), policies.QuestionOf(c.input))
+						c.want.check(t, c.input, got, err)
+					}
 				})
 			}
+			t.Cleanup(func() {
+				if n := stats.Counts().Differences; n != 0 {
+					t.Errorf("%d decisions of the compiled policy differ", n)
+				}
+			})
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/format"
@@ -19,7 +20,7 @@ const wantCoverage = 95
 
 func loadDefault(t testing.TB) *policies.Set {
 	t.Helper()
-	set, err := policies.Load(t.Context(), policies.Default(), policies.Options{Root: "default"})
+	set, err := policies.Load(t.Context(), policies.Default(), policies.Options{Root: "default", Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

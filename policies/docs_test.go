@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/format"
@@ -154,7 +155,7 @@ func TestDocsFirstPolicy(t *testing.T) {
 			t.Errorf("%s is not in the form of opa fmt: %v\n%s", name, err, formatted)
 		}
 	}
-	set, err := Load(t.Context(), files, Options{})
+	set, err := Load(t.Context(), files, Options{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

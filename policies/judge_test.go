@@ -191,7 +191,7 @@ allow if covers(input.key.scopes, input.key.name)
 
 deny contains "unused" if false
 `)
-	set, err := policies.Load(t.Context(), policy, policies.Options{})
+	set, err := policies.Load(t.Context(), policy, patient)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -34,12 +35,15 @@ func (f files) fs() fs.FS {
 
 func load(t testing.TB, f files) *policies.Set {
 	t.Helper()
-	set, err := policies.Load(t.Context(), f.fs(), policies.Options{})
+	set, err := policies.Load(t.Context(), f.fs(), patient)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return set
 }
+
+// patient gives evaluations more time than a busy machine can take from them.
+var patient = policies.Options{Timeout: time.Minute}
 
 // refusal loads files that must be refused and returns the problems.
 func refusal(t testing.TB, f files) []policies.Problem {

@@ -26,7 +26,7 @@ type watched struct {
 // watch starts watching dir with the policies it has now.
 func watch(t *testing.T, dir string) *watched {
 	t.Helper()
-	set, err := Load(t.Context(), os.DirFS(dir), Options{Root: dir})
+	set, err := Load(t.Context(), os.DirFS(dir), Options{Root: dir, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
