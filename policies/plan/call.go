@@ -120,7 +120,7 @@ func (w *lowering) callBuiltin(s *ir.CallStmt) (op, error) {
 	if o := quick(s.Func, args, s.Result); o != nil {
 		return o, nil
 	}
-	guard, short := guards[s.Func], shortcutOf(s.Func)
+	guard, short := guardOf(s.Func), shortcutOf(s.Func)
 	loc, target := w.location(s), s.Result
 	plain := builtin.CanSkipBctx
 	return func(m *machine, l []*ast.Term) ctl {
@@ -156,7 +156,7 @@ func (m *machine) spend(bytes int) ctl {
 
 // builtin calls a built-in function; its result is in m.out then.
 func (m *machine) builtin(f topdown.BuiltinFunc, guard guard, operands []*ast.Term, loc *ast.Location, plain bool) bool {
-	if !m.step() || guard != nil && !m.charge(guard(operands)) {
+	if !m.step() || guard != nil && !m.affords(guard(operands)) {
 		return false
 	}
 	m.out = nil

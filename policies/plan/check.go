@@ -15,6 +15,13 @@ func check(modules map[string]*ast.Module, entrypoint string, options Options) e
 	if compiler.Failed() {
 		return fmt.Errorf("compiling policies: %w", compiler.Errors)
 	}
+	for _, module := range compiler.Modules {
+		for _, rule := range module.Rules {
+			if err := checkDepth(compiler.RuleTree, rule); err != nil {
+				return err
+			}
+		}
+	}
 	ref := ast.DefaultRootRef
 	for name := range strings.SplitSeq(entrypoint, "/") {
 		ref = ref.Append(ast.StringTerm(name))
@@ -111,6 +118,33 @@ func checkHead(rule *ast.Rule) error {
 		}
 	}
 	return nil
+}
+
+// checkDepth refuses the rules of a name that has variables, such as p[x].q, if
+// not all of that name end at the same depth. To the interpreter it is a conflict
+// where one ends inside another; plans would merge the two, and write into what
+// may be part of the input.
+func checkDepth(tree *ast.TreeNode, rule *ast.Rule) error {
+	ref := rule.Ref()
+	if ref.IsGround() {
+		return nil
+	}
+	node := tree
+	for _, term := range ref.StringPrefix() {
+		if node = node.Child(term.Value); node == nil {
+			return nil
+		}
+	}
+	var bad error
+	node.DepthFirst(func(n *ast.TreeNode) bool {
+		for _, other := range n.Values {
+			if bad == nil && (len(other.Ref()) != len(ref) || other.Head.RuleKind() != rule.Head.RuleKind()) {
+				bad = unsupportedAt(&ast.Term{Location: rule.Location}, "definitions of "+ref.StringPrefix().String()+" that end at different depths")
+			}
+		}
+		return bad != nil
+	})
+	return bad
 }
 
 // isCollection reports whether a value is written as a collection.

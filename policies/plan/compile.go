@@ -20,7 +20,7 @@ import (
 // The limits of Options that are 0.
 const (
 	DefaultMaxSteps = 10_000_000
-	DefaultMaxBytes = 256 << 20
+	DefaultMaxBytes = 64 << 20
 )
 
 // fixSteps is what the value of a rule that depends on nothing may cost when a

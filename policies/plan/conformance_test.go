@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,6 +71,48 @@ func conformanceCases(t *testing.T) []conformanceCase {
 	return all
 }
 
+func (c conformanceCase) capabilities() *ast.Capabilities {
+	if c.ExperimentalKeywords {
+		return ast.CapabilitiesForThisVersion(ast.CapabilitiesExperimentalKeywords(true))
+	}
+	return ast.CapabilitiesForThisVersion()
+}
+
+// modules returns the modules of the case, and the one that wraps its query.
+func (c conformanceCase) modules(caps *ast.Capabilities) (map[string]*ast.Module, error) {
+	modules := map[string]*ast.Module{}
+	for i, source := range c.Modules {
+		name := fmt.Sprintf("test-%d.rego", i)
+		m, err := ast.ParseModuleWithOpts(name, source, ast.ParserOptions{RegoVersion: c.version, Capabilities: caps})
+		if err != nil {
+			return nil, err
+		}
+		modules[name] = m
+	}
+	entry, err := entryModule(c.Query)
+	if err != nil {
+		return nil, err
+	}
+	modules["entrypoint.rego"] = entry
+	return modules, nil
+}
+
+// documents returns the data and the input of the case.
+func (c conformanceCase) documents() (map[string]any, ast.Value) {
+	documents := map[string]any{}
+	if c.Data != nil {
+		documents = *c.Data
+	}
+	switch {
+	case c.InputTerm != nil:
+		return documents, ast.MustParseTerm(*c.InputTerm).Value
+	case c.Input != nil:
+		return documents, ast.MustInterfaceToValue(*c.Input)
+	default:
+		return documents, nil
+	}
+}
+
 // entryModule wraps the query of a case into the rule data.entrypoint.result: the set of
 // the query's bindings.
 func entryModule(query string) (*ast.Module, error) {
@@ -131,10 +174,8 @@ func TestConformance(t *testing.T) {
 		}
 	}
 	t.Logf("%d cases: %v (%d of the errors have other codes)", len(all), counts, codes)
-	if os.Getenv("PLAN_REASONS") != "" {
-		for r, n := range reasons {
-			t.Logf("%4d %s", n, r)
-		}
+	for _, why := range slices.Sorted(maps.Keys(reasons)) {
+		t.Logf("%4d %s", reasons[why], why)
 	}
 }
 
@@ -170,39 +211,12 @@ func readListed(t *testing.T) map[string]string {
 // and with what the case wants.
 func judge(t *testing.T, c conformanceCase) (v verdict, why string, sameCode bool) {
 	t.Helper()
-	for k, v := range c.Env {
-		_ = os.Setenv(k, v)
-	}
-	caps := ast.CapabilitiesForThisVersion()
-	if c.ExperimentalKeywords {
-		caps = ast.CapabilitiesForThisVersion(ast.CapabilitiesExperimentalKeywords(true))
-	}
-	modules := map[string]*ast.Module{}
-	for i, source := range c.Modules {
-		name := fmt.Sprintf("test-%d.rego", i)
-		m, err := ast.ParseModuleWithOpts(name, source, ast.ParserOptions{RegoVersion: c.version, Capabilities: caps})
-		if err != nil {
-			return notRun, err.Error(), false
-		}
-		modules[name] = m
-	}
-	entry, err := entryModule(c.Query)
+	caps := c.capabilities()
+	modules, err := c.modules(caps)
 	if err != nil {
 		return notRun, err.Error(), false
 	}
-	modules["entrypoint.rego"] = entry
-	documents := map[string]any{}
-	if c.Data != nil {
-		documents = *c.Data
-	}
-	var input ast.Value
-	switch {
-	case c.InputTerm != nil:
-		input = ast.MustParseTerm(*c.InputTerm).Value
-	case c.Input != nil:
-		input = ast.MustInterfaceToValue(*c.Input)
-	}
-
+	documents, input := c.documents()
 	compiler := ast.NewCompiler().WithCapabilities(caps)
 	compiler.Compile(modules)
 	if compiler.Failed() {

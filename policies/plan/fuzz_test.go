@@ -47,6 +47,41 @@ func FuzzEval(f *testing.F) {
 	})
 }
 
+// TestInputs gives both engines requests in which a few values are replaced by
+// others, of any type.
+func TestInputs(t *testing.T) {
+	t.Parallel()
+	modules, documents := readPolicy(t, "../default")
+	policies := []policy{reference(t), newPolicy(t, modules, documents, "twyn/decision", plan.Options{})}
+	values := []string{
+		`null`, `true`, `7`, `-1.5`, `""`, `"*"`, `"test"`, `"live"`, `"POST"`, `"ten_c"`, `"sim_shared"`, `"tenant"`, `"simulations:read"`,
+		`[]`, `["*"]`, `["simulations:write", 3]`, `{}`, `{"addresses": ["10."]}`, `{"addresses": ["11."]}`, `{"addresses": 1}`,
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		for range 20 {
+			input, ok := ast.NewTerm(referenceInput(rapid.SampledFrom([]string{"ten_a", "ten_b"}).Draw(t, "owner"))).Copy().Value.(ast.Object)
+			if !ok {
+				t.Fatal("input is no object")
+			}
+			for range rapid.IntRange(0, 3).Draw(t, "changes") {
+				part := rapid.SampledFrom(input.Keys()).Draw(t, "part")
+				value := ast.MustParseTerm(rapid.SampledFrom(values).Draw(t, "value"))
+				fields, ok := input.Get(part).Value.(ast.Object)
+				if !ok || fields.Len() == 0 || rapid.IntRange(0, 9).Draw(t, "whole") == 0 {
+					input.Insert(part, value)
+					continue
+				}
+				changed := fields.Copy()
+				changed.Insert(rapid.SampledFrom(fields.Keys()).Draw(t, "field"), value)
+				input.Insert(part, ast.NewTerm(changed))
+			}
+			for _, p := range policies {
+				p.compare(t, input)
+			}
+		}
+	})
+}
+
 // generator draws small policies over the package g. Later rules use earlier
 // ones, so that there is no recursion.
 type generator struct {
@@ -72,10 +107,14 @@ func (g *generator) scalar() string {
 
 // reference draws a reference.
 func (g *generator) reference() string {
-	roots := []string{"input", "data.d", "data.d", "input.a", "input.o", "data.d.list", "data.d.o", "data.d.sub", "data.d.sub.q", "data.d.sub.s", "data.d.o.sub"}
+	roots := []string{"input", "data.d", "data.d", "input.a", "input.o", "data.d.list", "data.d.o", "data.d", "data.d.list"}
+	if rapid.IntRange(0, 4).Draw(g.t, "package") == 0 {
+		return g.pick("root", "data.e", "data.e.o", "data.e.sub", "data.e.sub.q", "data.e.sub.s", "data.e.o.sub", "data.e.b", "data.e.o.a")
+	}
 	roots = append(roots, g.vars...)
-	for _, r := range g.rules {
-		roots = append(roots, r, "data.g."+r)
+	if len(g.rules) > 0 && rapid.IntRange(0, 2).Draw(g.t, "rule") == 0 {
+		// The types of rules are known, so most steps from them are errors.
+		return g.pick("rule", g.rules...)
 	}
 	ref := g.pick("root", roots...)
 	for range rapid.IntRange(0, 2).Draw(g.t, "steps") {
@@ -197,9 +236,9 @@ func (g *generator) expression() string {
 		g.vars = append(g.vars, k, v)
 		return fmt.Sprintf("some %s, %s in %s; [%s, %s] != 7", k, v, domain, k, v)
 	case "compare":
-		return fmt.Sprintf("%s %s %s", g.term(), g.pick("operator", "==", "!=", "<", ">="), g.term())
+		return fmt.Sprintf("%s %s %s", g.term(), g.pick("operator", "==", "!=", "<", ">="), g.value())
 	case "not":
-		return "not " + g.term()
+		return "not " + g.reference()
 	case "every":
 		domain := g.reference()
 		scope := len(g.vars)
@@ -218,7 +257,7 @@ func (g *generator) expression() string {
 	case "in":
 		return fmt.Sprintf("%s in %s", g.term(), g.term())
 	default:
-		return g.term()
+		return g.reference()
 	}
 }
 
@@ -256,13 +295,15 @@ func (g *generator) rule(i int) string {
 		})
 	case "object":
 		define(func() string {
+			g.vars = []string{"k"}
 			body := g.body()
-			return fmt.Sprintf("%s[%s] := %s if { %s }", name, g.term(), g.term(), body)
+			return fmt.Sprintf("%s[k] := %s if { some k in %s; %s }", name, g.term(), g.value(), body)
 		})
 	case "nested":
 		define(func() string {
+			g.vars = []string{"k"}
 			body := g.body()
-			return fmt.Sprintf("%s[%s].%s contains %s if { %s }", name, g.term(), g.pick("leaf", "a", "b"), g.term(), body)
+			return fmt.Sprintf("%s[k].%s contains %s if { some k in %s; %s }", name, g.pick("leaf", "a", "b"), g.term(), g.value(), body)
 		})
 	case "function":
 		define(func() string {
@@ -280,7 +321,7 @@ func (g *generator) rule(i int) string {
 }
 
 // subModule has rules among the base documents that generated policies refer to.
-const subModule = `package d.sub
+const subModule = `package e.sub
 
 q := input.a if input.b != 1
 
@@ -292,7 +333,7 @@ f(x) := x
 `
 
 // deepModule has one in an object of them.
-const deepModule = `package d.o.sub
+const deepModule = `package e.o.sub
 
 p if input.b == 0
 
@@ -345,7 +386,7 @@ func (n *generated) policy(t *rapid.T) {
 		"g.rego": module, "sub.rego": ast.MustParseModule(subModule), "deep.rego": ast.MustParseModule(deepModule),
 	}
 	var documents map[string]any
-	decoder := json.NewDecoder(strings.NewReader(`{"d": ` + document(t, "data") + `}`))
+	decoder := json.NewDecoder(strings.NewReader(`{"d": ` + document(t, "data") + `, "e": ` + document(t, "data") + `}`))
 	decoder.UseNumber()
 	if err := decoder.Decode(&documents); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/util"
@@ -11,21 +12,29 @@ import (
 // What fails on its arguments needs no estimate.
 type guard func(operands []*ast.Term) int
 
-// guards are those of the built-in functions whose results can be far larger
-// than their arguments, in one call. What is charged for a result is added.
-var guards = map[string]guard{
-	ast.NumbersRange.Name:     rangeBytes,
-	ast.NumbersRangeStep.Name: rangeBytes,
-	ast.Sprintf.Name:          sprintfBytes,
-	ast.Replace.Name:          replaceBytes,
-	ast.RegexReplace.Name:     regexReplaceBytes,
-	ast.ReplaceN.Name:         replaceNBytes,
-	ast.BitsShiftLeft.Name:    shiftBytes,
-	ast.Split.Name:            splitBytes,
-	ast.FormatInt.Name:        numberBytes,
-	ast.Ceil.Name:             numberBytes,
-	ast.Floor.Name:            numberBytes,
-	ast.Round.Name:            numberBytes,
+// guardOf returns the guard of a built-in function whose result can be far larger
+// than its arguments, in one call; nil if it needs none.
+func guardOf(name string) guard {
+	switch name {
+	case ast.NumbersRange.Name, ast.NumbersRangeStep.Name:
+		return rangeBytes
+	case ast.Sprintf.Name:
+		return sprintfBytes
+	case ast.Replace.Name:
+		return replaceBytes
+	case ast.RegexReplace.Name:
+		return regexReplaceBytes
+	case ast.ReplaceN.Name:
+		return replaceNBytes
+	case ast.BitsShiftLeft.Name:
+		return shiftBytes
+	case ast.Split.Name:
+		return splitBytes
+	case ast.FormatInt.Name, ast.Ceil.Name, ast.Floor.Name, ast.Round.Name:
+		return numberBytes
+	default:
+		return nil
+	}
 }
 
 // bounded turns a product of lengths into a number of bytes.
@@ -116,7 +125,7 @@ func replaceBytes(operands []*ast.Term) int {
 	if !ok1 || !ok2 || !ok3 {
 		return 0
 	}
-	return bounded(float64(len(s)+1) / float64(max(len(old), 1)) * float64(len(with)))
+	return bounded(float64(len(s)) + float64(strings.Count(s, old))*float64(len(with)))
 }
 
 // regexReplaceBytes is for regex.replace(text, pattern, new), where each byte of

@@ -158,8 +158,16 @@ func (m *machine) refuel() bool {
 
 // charge counts bytes that a value takes.
 func (m *machine) charge(n int) bool {
+	if !m.affords(n) {
+		return false
+	}
 	m.bytes -= int64(n)
-	if m.bytes >= 0 {
+	return true
+}
+
+// affords reports whether n bytes are left.
+func (m *machine) affords(n int) bool {
+	if m.bytes >= int64(n) {
 		return true
 	}
 	m.err = &BudgetError{Limit: "bytes", Max: m.program.options.MaxBytes}

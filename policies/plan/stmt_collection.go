@@ -113,9 +113,11 @@ func sealList(target int) op {
 			copy(items, b.items)
 			l[target] = ast.ArrayTerm(items...)
 		}
-		clear(b.items)
-		b.items = b.items[:0]
-		m.lists = append(m.lists, b)
+		if cap(b.items) <= keepTerms {
+			clear(b.items)
+			b.items = b.items[:0]
+			m.lists = append(m.lists, b)
+		}
 		return carryOn
 	}
 }
@@ -149,14 +151,14 @@ func (w *lowering) arrayAppend(s *ir.ArrayAppendStmt) op {
 }
 
 func (w *lowering) setAdd(s *ir.SetAddStmt) op {
-	value, set := w.operand(s.Value), s.Set
+	value, set, loc := w.operand(s.Value), s.Set, w.location(s)
 	return func(m *machine, l []*ast.Term) ctl {
 		if !m.charge(termBytes) {
 			return failed
 		}
 		v, ok := l[set].Value.(ast.Set)
 		if !ok {
-			return m.internal("add to what is no set")
+			return m.keyConflict(loc)
 		}
 		v.Add(value.load(l))
 		return carryOn
@@ -164,14 +166,14 @@ func (w *lowering) setAdd(s *ir.SetAddStmt) op {
 }
 
 func (w *lowering) objectInsert(s *ir.ObjectInsertStmt) op {
-	key, value, object := w.operand(s.Key), w.operand(s.Value), s.Object
+	key, value, object, loc := w.operand(s.Key), w.operand(s.Value), s.Object, w.location(s)
 	return func(m *machine, l []*ast.Term) ctl {
 		if !m.charge(termBytes) {
 			return failed
 		}
 		v, ok := l[object].Value.(ast.Object)
 		if !ok {
-			return m.internal("insert into what is no object")
+			return m.keyConflict(loc)
 		}
 		v.Insert(key.load(l), value.load(l))
 		return carryOn
@@ -186,19 +188,23 @@ func (w *lowering) objectInsertOnce(s *ir.ObjectInsertOnceStmt) op {
 		}
 		v, ok := l[object].Value.(ast.Object)
 		if !ok {
-			// The keys of two rules disagree on what is an object.
-			m.err = &topdown.Error{Code: topdown.ConflictErr, Location: loc, Message: "object keys must be unique"}
-			return failed
+			return m.keyConflict(loc)
 		}
 		k, x := key.load(l), value.load(l)
 		if old := v.Get(k); old == nil {
 			v.Insert(k, x)
 		} else if !same(old, x) {
-			m.err = &topdown.Error{Code: topdown.ConflictErr, Location: loc, Message: "object keys must be unique"}
-			return failed
+			return m.keyConflict(loc)
 		}
 		return carryOn
 	}
+}
+
+// keyConflict says that an object has two values for a key, or that one value is
+// a collection to some rules and something else to others.
+func (m *machine) keyConflict(loc *ast.Location) ctl {
+	m.err = &topdown.Error{Code: topdown.ConflictErr, Location: loc, Message: "object keys must be unique"}
+	return failed
 }
 
 // objectMerge lowers the union of base documents and the values of rules.
