@@ -103,8 +103,8 @@ func TestFootprintOfTheDefaultPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"input.key.environment", "input.key.rate_limit", "input.key.scopes", "input.request.method", "input.request.resource_type",
-		"input.resource.environment", "input.resource.tenant_id", "input.resource.type", "input.tenant.id",
+		"input.key.environment", "input.key.rate_limit", "input.key.scopes", "input.request.method",
+		"input.request.query.tenant", "input.request.resource_type", "input.resource.environment", "input.resource.tenant_id", "input.resource.type", "input.tenant.id",
 	}
 	if memo := set.Memo(); !memo.Enabled || memo.Reason != "" || !slices.Equal(memo.Paths, want) {
 		t.Errorf("got %+v", memo)

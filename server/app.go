@@ -36,10 +36,13 @@ type Options struct {
 	Tenants     TenantStore
 	Scenarios   ScenarioStore
 	Simulations SimulationStore
+	Decisions   DecisionStore
 	Usage       UsageCounter
 	Revoker     Revoker
 	Pinger      Pinger
 	Resolver    Resolver
+
+	Explainer Explainer // nil: decisions are shown without the rules that held
 
 	Document []byte // JSON of /openapi.json
 	Page     []byte // HTML of /docs
@@ -74,6 +77,8 @@ type Server struct {
 	tenants     TenantStore
 	scenarios   ScenarioStore
 	simulations SimulationStore
+	decisions   DecisionStore
+	explainer   Explainer
 	usage       UsageCounter
 	revoker     Revoker
 	pinger      Pinger
@@ -109,6 +114,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		decider: o.Decider, keys: o.Keys, tenants: o.Tenants, scenarios: o.Scenarios, simulations: o.Simulations,
+		decisions: o.Decisions, explainer: o.Explainer,
 		usage: o.Usage, revoker: o.Revoker, pinger: o.Pinger, resolver: o.Resolver, document: o.Document, page: o.Page, pageCSP: o.PageCSP,
 		logger: o.Logger, metrics: o.Metrics, clock: o.Clock, random: o.Random,
 		headers: o.PolicyHeaders, none: map[string]string{}, requestTimeout: o.RequestTimeout, drainTimeout: o.DrainTimeout,
@@ -143,7 +149,7 @@ func New(o Options) (*Server, error) {
 func (o *Options) complete() error {
 	for name, missing := range map[string]bool{
 		"Decider": o.Decider == nil, "Keys": o.Keys == nil, "Tenants": o.Tenants == nil, "Scenarios": o.Scenarios == nil,
-		"Simulations": o.Simulations == nil, "Usage": o.Usage == nil, "Revoker": o.Revoker == nil, "Pinger": o.Pinger == nil,
+		"Simulations": o.Simulations == nil, "Decisions": o.Decisions == nil, "Usage": o.Usage == nil, "Revoker": o.Revoker == nil, "Pinger": o.Pinger == nil,
 		"Resolver": o.Resolver == nil, "Document": len(o.Document) == 0, "Page": len(o.Page) == 0,
 	} {
 		if missing {

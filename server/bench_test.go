@@ -30,7 +30,7 @@ func BenchmarkRequest(b *testing.B) {
 			Principal: &engine.Principal{Key: &engine.Key{ID: "key_a"}, Tenant: &engine.Tenant{ID: "ten_a"}},
 			Limits:    []quota.Verdict{{Name: "key", Limit: 1000, Window: time.Hour, Admitted: true, Remaining: 950, Reset: at.Add(time.Hour)}},
 		}},
-		Keys: m, Tenants: m, Scenarios: m, Simulations: m, Resolver: m, Usage: engine.NewUsageMeter(m), Revoker: cacheRevoker{}, Pinger: m,
+		Keys: m, Tenants: m, Scenarios: m, Simulations: m, Decisions: m, Resolver: m, Usage: engine.NewUsageMeter(m), Revoker: cacheRevoker{}, Pinger: m,
 		Document: []byte("{}"), Page: []byte("x"),
 	})
 	if err != nil {

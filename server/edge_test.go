@@ -398,7 +398,7 @@ func TestOptions(t *testing.T) {
 	good := func() Options {
 		m := newMemory()
 		return Options{
-			Decider: &refusing{}, Keys: m, Tenants: m, Scenarios: m, Simulations: m, Resolver: m, Usage: engine.NewUsageMeter(m),
+			Decider: &refusing{}, Keys: m, Tenants: m, Scenarios: m, Simulations: m, Decisions: m, Resolver: m, Usage: engine.NewUsageMeter(m),
 			Revoker: cacheRevoker{}, Pinger: m, Document: []byte("{}"), Page: []byte("x"),
 		}
 	}

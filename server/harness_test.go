@@ -103,7 +103,7 @@ func newWorld(t *testing.T, changes ...func(*Options)) *world {
 		t.Fatal(err)
 	}
 	options := Options{
-		Decider: decider, Keys: w.store, Tenants: w.store, Scenarios: w.store, Simulations: w.store, Resolver: w.store, Usage: usage,
+		Decider: decider, Keys: w.store, Tenants: w.store, Scenarios: w.store, Simulations: w.store, Decisions: w.store, Resolver: w.store, Usage: usage,
 		Revoker: cacheRevoker{w.keys}, Pinger: w.store, Document: []byte(`{"openapi":"3.1.0"}`), Page: []byte("<!DOCTYPE html>"),
 		Logger: logger, Clock: w.clock, Metrics: NewMetrics("test"),
 	}

@@ -25,6 +25,7 @@ type memory struct {
 	scenarios   map[string]engine.Scenario
 	simulations map[string]engine.Simulation
 	answers     map[string]engine.Idempotency
+	decisions   map[string]engine.DecisionRecord
 }
 
 // secret is a digest's key and until when it is good.
@@ -49,6 +50,7 @@ func newMemory() *memory {
 		tenants: map[string]engine.Tenant{engine.PlatformTenantID: {ID: engine.PlatformTenantID, Name: "Platform", Active: true}},
 		keys:    map[string]engine.Key{}, secrets: map[engine.Digest]secret{}, scenarios: map[string]engine.Scenario{},
 		simulations: map[string]engine.Simulation{}, answers: map[string]engine.Idempotency{},
+		decisions: map[string]engine.DecisionRecord{},
 	}
 }
 
@@ -130,6 +132,10 @@ func (m *memory) FindResource(_ context.Context, target engine.Target) (engine.R
 		var s engine.Simulation
 		s, ok = m.simulations[target.ID]
 		r.TenantID, r.Environment = s.TenantID, s.Environment
+	case "decision":
+		var d engine.DecisionRecord
+		d, ok = m.decisions[target.ID]
+		r.TenantID, r.Environment = d.TenantID, d.Environment
 	case "tenant":
 		_, ok = m.tenants[target.ID]
 		r.TenantID = target.ID

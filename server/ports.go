@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/twyn/twyn/engine"
@@ -68,6 +69,19 @@ type SimulationStore interface {
 	// prompt if it is not "", and puts the simulation back to PENDING.
 	RestartSimulation(ctx context.Context, tenantID, id, prompt string, at time.Time) (engine.Simulation, error)
 	DeleteSimulation(ctx context.Context, tenantID, id string) error
+}
+
+// DecisionStore keeps the decision log. Lists are newest first.
+type DecisionStore interface {
+	Decision(ctx context.Context, tenantID, id string) (engine.DecisionRecord, error)
+	// Decisions lists records without their inputs.
+	Decisions(ctx context.Context, tenantID string, filter engine.DecisionFilter) ([]engine.DecisionRecord, error)
+}
+
+// Explainer asks a revision of the policies again and tells which rules held.
+// A revision that it does not have is engine.ErrNotFound.
+type Explainer interface {
+	Explain(ctx context.Context, revision string, input json.RawMessage) ([]engine.Explanation, error)
 }
 
 // UsageCounter keeps usage_count and last_used_at. Flush writes what is still

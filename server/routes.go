@@ -73,6 +73,9 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/simulations/:id/config", "simulation", "id", decided, body, s.getConfig},
 		{"PUT", "/v1/simulations/:id/config", "simulation", "id", decided, body, s.putConfig},
 		{"POST", "/v1/simulations/:id/architect", "simulation", "id", decided, body, s.runArchitect},
+
+		{"GET", "/v1/decisions", "decision", "", decided, body, s.listDecisions},
+		{"GET", "/v1/decisions/:id", "decision", "id", decided, body, s.getDecision},
 	}
 }
 

@@ -138,7 +138,7 @@ func (m *Main) assemble(ctx context.Context) error {
 		return err
 	}
 	m.server, err = server.New(server.Options{
-		Decider: decider, Keys: m.db, Tenants: m.db, Scenarios: m.db, Simulations: m.db, Resolver: m.db,
+		Decider: decider, Keys: m.db, Tenants: m.db, Scenarios: m.db, Simulations: m.db, Decisions: m.db, Resolver: m.db,
 		Usage: m.usage, Revoker: revoker{m.keys}, Pinger: m.db, Metrics: m.metrics, Logger: m.logger,
 		Clock: clock.System{}, Random: rand.Reader, Document: openapi.Document(), Page: openapi.Page(), PageCSP: openapi.PageCSP(),
 		PolicyHeaders: m.config.PolicyHeaders, DrainTimeout: m.config.ShutdownTimeout,

@@ -25,6 +25,7 @@ var (
 	_ server.TenantStore     = (*postgres.Store)(nil)
 	_ server.ScenarioStore   = (*postgres.Store)(nil)
 	_ server.SimulationStore = (*postgres.Store)(nil)
+	_ server.DecisionStore   = (*postgres.Store)(nil)
 	_ server.Pinger          = (*postgres.Store)(nil)
 )
 
