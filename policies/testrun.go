@@ -6,11 +6,17 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
 	"github.com/open-policy-agent/opa/v1/tester"
+	"github.com/open-policy-agent/opa/v1/topdown"
 )
+
+// testTimeout is how long one test may take: enough for many decisions, and for
+// a busy machine, and too little to do harm.
+const testTimeout = time.Second
 
 // TestReport is the outcome of the tests of a set.
 type TestReport struct {
@@ -84,6 +90,7 @@ func (s *Set) RunTests(ctx context.Context) (report *TestReport, err error) {
 		SetDefaultRegoVersion(ast.RegoV1).
 		SetCoverageQueryTracer(coverage).
 		RaiseBuiltinErrors(true).
+		SetTimeout(testTimeout).
 		RunTests(ctx, txn)
 	if err != nil {
 		return nil, fmt.Errorf("running the policies' tests: %w", err)
@@ -108,6 +115,8 @@ func newTestResult(r *tester.Result) TestResult {
 		result.File, result.Row = r.Location.File, r.Location.Row
 	}
 	switch {
+	case topdown.IsCancel(r.Error):
+		result.Message = fmt.Sprintf("stopped after %s: %v", testTimeout, ErrBudget)
 	case r.Error != nil:
 		result.Message = r.Error.Error()
 	case r.FailedAt != nil && r.FailedAt.Location != nil:

@@ -39,7 +39,13 @@ SELECT tenant_id, environment
 FROM decisions
 WHERE id = $1`
 
-// FindResource returns whose a key, scenario, simulation, decision or tenant is,
+// A policy revision is the platform's, in no environment.
+const findPolicyOwner = `
+SELECT 'platform' AS tenant_id, '' AS environment
+FROM policies
+WHERE id = $1`
+
+// FindResource returns whose a key, scenario, simulation, decision, policy or tenant is,
 // whatever tenant asks. An id that is not well formed is engine.ErrNotFound; a
 // type that is not known is a defect.
 func (s *Store) FindResource(ctx context.Context, target engine.Target) (engine.Resource, error) {
@@ -55,6 +61,8 @@ func (s *Store) FindResource(ctx context.Context, target engine.Target) (engine.
 	case "decision":
 		statement = findDecisionOwner
 		_, wellFormed = engine.ParseDecisionID(target.ID)
+	case "policy":
+		statement, wellFormed = findPolicyOwner, wellFormedName(target.ID, "rev_")
 	case "tenant":
 		statement, wellFormed = findTenantOwner, wellFormedTenantID(target.ID)
 	default:

@@ -30,6 +30,17 @@ var crossTenant = map[string]string{
 	"makeDecisions":            "housekeeping",
 	"dropDecisions":            "housekeeping",
 	"findTenantOwner":          "whose a resource is decides whether it is refused",
+	"findPolicyOwner":          "whose a resource is decides whether it is refused",
+	"insertPolicy":             "policies are the platform's",
+	"selectPolicy":             "policies are the platform's",
+	"selectPolicies":           "policies are the platform's",
+	"countPolicies":            "policies are the platform's",
+	"selectLivePolicy":         "policies are the platform's",
+	"selectPolicyData":         "policies are the platform's",
+	"updateLivePolicy":         "policies are the platform's",
+	"updatePolicyActivated":    "policies are the platform's",
+	"insertPolicyData":         "policies are the platform's",
+	"deleteOldPolicyData":      "policies are the platform's",
 	"insertTenant":             "operators make tenants",
 	"selectTenant":             "operators read tenants",
 	"selectTenants":            "operators read tenants",
@@ -212,7 +223,7 @@ func TestEveryTableHasForcedRowLevelSecurity(t *testing.T) {
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"counters", "decisions", "idempotency", "keys", "scenarios", "secrets", "simulations", "tenants"}
+	want := []string{"counters", "decisions", "idempotency", "keys", "policies", "policy_data", "policy_live", "scenarios", "secrets", "simulations", "tenants"}
 	if !slices.Equal(tables, want) {
 		t.Errorf("got tables %v, want %v", tables, want)
 	}
