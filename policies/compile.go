@@ -49,6 +49,8 @@ func parse(files []file, caps *ast.Capabilities) (map[string]*ast.Module, []Prob
 		switch {
 		case err != nil:
 			problems = append(problems, problemsOf(f.name, err)...)
+		case module != nil && isMask(module):
+			// Set.Mask is about another input; prepareMasks compiles it.
 		case module == nil:
 			problems = append(problems, Problem{File: f.name, Row: 1, Col: 1, Message: "no package in this file"})
 		default:

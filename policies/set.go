@@ -70,6 +70,7 @@ type Set struct {
 	documents map[string]any
 
 	query rego.PreparedEvalQuery
+	masks *rego.PreparedEvalQuery // nil: records are kept as they are
 	txn   storage.Transaction
 	// program is the compiled policy; nil if there is none, because of
 	// uncompiled or of the options.
@@ -139,9 +140,13 @@ func newSet(ctx context.Context, src *sources, options Options) (set *Set, err e
 	if err != nil {
 		return nil, fmt.Errorf("preparing policies: %w", err)
 	}
+	masks, err := prepareMasks(ctx, src, caps, store, txn)
+	if err != nil {
+		return nil, err
+	}
 	set = &Set{
 		revision: src.revision(), options: options.withDefaults(),
-		sources: src, documents: documents, query: query, txn: txn,
+		sources: src, documents: documents, query: query, masks: masks, txn: txn,
 	}
 	set.encoder, set.report = newEncoder(footprintOf(compiler, documents, ast.MustParseRef(entry)))
 	if set.report.Enabled && set.options.MemoEntries > 0 {
