@@ -185,10 +185,14 @@ func TestDurableCrashes(t *testing.T) {
 						// Other counters push this one out.
 						subjects := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "a", "a", "b", "c"}), 1, 12).Draw(t, "subjects")
 						costs := rapid.SliceOfN(rapid.Int64Range(1, max(1, c.Limit.Limit/10)), 12, 12).Draw(t, "costs")
+						// A limit that is lowered leaves leases that are
+						// larger than what is left of it.
+						limit := rapid.SampledFrom([]int64{1, 1, 2, 10}).Draw(t, "divisor")
+						limit = max(1, c.Limit.Limit/limit)
 						var wg sync.WaitGroup
 						for i, subject := range subjects {
 							mine := c
-							mine.Subject, mine.Cost = subject, costs[i]
+							mine.Subject, mine.Cost, mine.Limit.Limit = subject, costs[i], limit
 							wg.Go(func() {
 								ok, err := w.ledger.Reserve(context.Background(), at, []quota.Claim{mine}, make([]quota.Verdict, 1))
 								if err != nil && !errors.Is(err, errAway) {

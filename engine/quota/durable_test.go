@@ -306,6 +306,47 @@ func TestDurableHeals(t *testing.T) {
 	}
 }
 
+// TestDurableKeepsLease lowers a limit under a lease that is larger than what
+// is left, and loses the answer of the save that this leads to: what is left of
+// the lease must be part of what the store holds.
+func TestDurableKeepsLease(t *testing.T) {
+	t.Parallel()
+	for _, a := range algorithms() {
+		s := enginetest.NewStore()
+		d := open(t, s, 0)
+		c := claim(a, "a", 1000)
+		total := int64(0)
+		take := func(limit int64, n int) {
+			t.Helper()
+			c.Limit.Limit = limit
+			for range n {
+				if v, err := ask(t, d, start, c); !v.Admitted || err != nil {
+					t.Fatalf("%s: %+v, %v", a, v, err)
+				}
+				total++
+			}
+		}
+		take(1000, 1)
+		s.Lose(errAway)
+		take(100, 93)
+		for d.Waiting() > 0 {
+			runtime.Gosched()
+		}
+		s.Lose(nil)
+		s.Fail(errAway)
+		take(1000, 31)
+		if _, saves := s.Calls(); saves < 2 {
+			t.Errorf("%s: %d saves, want one for the lowered limit", a, saves)
+		}
+		crash(t, d, s)
+		d = open(t, s, 0)
+		if total += drain(t, d, start, c); total > 1000 {
+			t.Errorf("%s: %d passed a limit of 1000", a, total)
+		}
+		shut(t, d)
+	}
+}
+
 func TestDurableContextEnds(t *testing.T) {
 	t.Parallel()
 	s := enginetest.NewStore()

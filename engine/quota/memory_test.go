@@ -291,3 +291,47 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 }
+
+// TestMemoryHolds makes room for a new counter in the call that uses an
+// expired one again.
+func TestMemoryHolds(t *testing.T) {
+	t.Parallel()
+	for i := range algorithms {
+		a := algorithms[i].name
+		m := newMemory(t, 2)
+		old, other := testClaim(a, "old", 5), testClaim(a, "new", 5)
+		reserve(t, m, testStart, old)
+		at := testStart.Add(2 * time.Hour)
+		var v [2]Verdict
+		if ok, err := m.Reserve(t.Context(), at, []Claim{old, other}, v[:]); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		for _, c := range []Claim{old, other} {
+			if _, v := reserve(t, m, at, c); v.Remaining != 3 {
+				t.Errorf("%s: %d remaining of %s, want 3", a, v.Remaining, c.Subject)
+			}
+		}
+	}
+}
+
+// TestLoweredTokenBucket lowers a limit whose debt would take days to pay back
+// at the new rate: what was taken at the old rate is forgotten when it would
+// have been paid back at that.
+func TestLoweredTokenBucket(t *testing.T) {
+	t.Parallel()
+	m := newMemory(t, 10)
+	c := testClaim(TokenBucket, "a", 1000)
+	c.Cost = 500
+	reserve(t, m, testStart, c)
+	c.Limit.Limit, c.Cost = 10, 1
+	_, v := reserve(t, m, testStart, c)
+	if want := 30 * time.Minute; v.Admitted || v.RetryAfter != want || !v.Reset.Equal(testStart.Add(want)) {
+		t.Errorf("%+v, want to wait %s", v, want)
+	}
+	if _, v = reserve(t, m, testStart.Add(v.RetryAfter-1), c); v.Admitted {
+		t.Error("admitted too early")
+	}
+	if _, v = reserve(t, m, testStart.Add(30*time.Minute), c); !v.Admitted || v.Remaining != 9 {
+		t.Errorf("%+v, want a whole bucket", v)
+	}
+}

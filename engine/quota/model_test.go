@@ -254,7 +254,7 @@ func TestAhead(t *testing.T) {
 					now += max(0, s.wait)
 					take(1+s.cost%l.capacity(), now)
 				}
-				now += rapid.SampledFrom([]int64{0, 1, int64(l.Window) / 2, int64(l.Window)}).Draw(t, "wait")
+				now += rapid.SampledFrom([]int64{-int64(l.Window) / 4, 0, 1, int64(l.Window) / 2, int64(l.Window)}).Draw(t, "wait")
 				remaining, _ := c.report(&l, now)
 				if remaining == 0 {
 					return

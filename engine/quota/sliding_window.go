@@ -104,10 +104,7 @@ func (w *slidingWindow) clear() {
 // ahead counts the units in a slot to come: wherever up to there they are
 // taken, they are forgotten no later.
 func (w *slidingWindow) ahead(l *Limit, n, now int64) (counter, int64) {
-	k := now/l.slot() + aheadSlots
-	if w.total > 0 {
-		k = max(k, w.head)
-	}
+	k := w.place(l, now) + aheadSlots
 	p := *w
 	p.add(k, n)
 	return &p, (k+1)*l.slot() - 1
