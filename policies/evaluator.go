@@ -21,8 +21,9 @@ type Evaluator string
 
 // The evaluators. They give the same decisions.
 const (
-	// Compiled runs policies as closures. What cannot be compiled to do to the
-	// letter what the interpreter does is interpreted.
+	// Compiled runs policies as closures, on the parts of the input that they
+	// can read. What cannot be compiled to do to the letter what the
+	// interpreter does is interpreted.
 	Compiled Evaluator = "compiled"
 	// Interpreted runs OPA's interpreter alone.
 	Interpreted Evaluator = "interpreted"
@@ -40,19 +41,15 @@ const maxSteps = 10_000_000
 // evaluate returns the decision document for an input, or nil if it is
 // undefined.
 func (s *Set) evaluate(ctx context.Context, input *engine.Input) (ast.Value, error) {
-	value, err := inputValue(input)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrEvaluation, err)
-	}
 	if s.program != nil && s.options.Evaluator == Both {
-		return s.evaluateBoth(ctx, input, value)
+		return s.evaluateBoth(ctx, input)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Timeout, ErrBudget)
 	defer cancel()
 	if s.program == nil {
-		return s.interpret(ctx, value, input.Request.Time)
+		return s.interpret(ctx, input)
 	}
-	compiled, err := s.run(ctx, value)
+	compiled, err := s.run(ctx, input)
 	if err == nil {
 		return compiled, nil
 	}
@@ -62,39 +59,48 @@ func (s *Set) evaluate(ctx context.Context, input *engine.Input) (ast.Value, err
 	default:
 		// The interpreter has a value for some policies that fail
 		// compiled, and the better message for all others.
-		return s.interpret(ctx, value, input.Request.Time)
+		return s.interpret(ctx, input)
 	}
 }
 
 // evaluateBoth gives each evaluator the whole time and answers with the
 // interpreter's value.
-func (s *Set) evaluateBoth(ctx context.Context, input *engine.Input, value ast.Value) (ast.Value, error) {
+func (s *Set) evaluateBoth(ctx context.Context, input *engine.Input) (ast.Value, error) {
 	first, cancelFirst := context.WithTimeoutCause(ctx, s.options.Timeout, ErrBudget)
 	defer cancelFirst()
-	compiled, compiledErr := s.run(first, value)
+	compiled, compiledErr := s.run(first, input)
 	second, cancelSecond := context.WithTimeoutCause(ctx, s.options.Timeout, ErrBudget)
 	defer cancelSecond()
-	interpreted, err := s.interpret(second, value, input.Request.Time)
+	interpreted, err := s.interpret(second, input)
 	if compiledErr == nil && !errors.Is(err, ErrBudget) && ctx.Err() == nil {
 		s.compare(ctx, input, compiled, interpreted, err)
 	}
 	return interpreted, err
 }
 
-// run evaluates the compiled policy.
-func (s *Set) run(ctx context.Context, input ast.Value) (ast.Value, error) {
+// run evaluates the compiled policy on the parts of the input that it can read.
+func (s *Set) run(ctx context.Context, input *engine.Input) (ast.Value, error) {
 	s.options.Stats.compiled.Add(1)
-	return s.program.Eval(ctx, input, s.data)
+	value, err := s.parts.inputValue(input)
+	if err != nil {
+		return nil, err
+	}
+	return s.program.Eval(ctx, value, s.data)
 }
 
-// interpret evaluates with OPA's interpreter.
-func (s *Set) interpret(ctx context.Context, input ast.Value, at int64) (ast.Value, error) {
+// interpret evaluates with OPA's interpreter, which is the authority and so gets
+// the whole input.
+func (s *Set) interpret(ctx context.Context, input *engine.Input) (ast.Value, error) {
 	s.options.Stats.interpreted.Add(1)
+	value, err := inputValue(input)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrEvaluation, err)
+	}
 	watch := &contextCancel{done: ctx.Done(), steps: maxSteps}
 	results, err := s.query.Eval(ctx,
-		rego.EvalParsedInput(input),
+		rego.EvalParsedInput(value),
 		rego.EvalTransaction(s.txn),
-		rego.EvalTime(time.Unix(0, at)),
+		rego.EvalTime(time.Unix(0, input.Request.Time)),
 		rego.EvalMetrics(metrics.NoOp()),
 		rego.EvalExternalCancel(watch),
 	)

@@ -28,74 +28,138 @@ var names = struct {
 	typ:          ast.StringTerm("type"), tenantID: ast.StringTerm("tenant_id"),
 }
 
+// parts are parts of the input: a bit for the opcode of each.
+type parts uint64
+
+// everything is the whole input.
+const everything = ^parts(0)
+
+// partsOf returns the parts of the input that a policy of that footprint can
+// read. Of objects of any names they have the whole.
+func partsOf(f *footprint) parts {
+	var p parts
+	for _, read := range f.input {
+		for _, o := range opsOf(read.path) {
+			for _, field := range inputFields {
+				if o.code == field.code || field.value != 0 && o.code == field.value {
+					p |= 1 << field.code
+				}
+			}
+		}
+	}
+	return p
+}
+
+// has reports whether one of the parts from first to last is among them.
+func (p parts) has(first, last opcode) bool {
+	return p>>first&(1<<(last-first+1)-1) != 0
+}
+
 // inputValue builds Rego's input from the engine's, without a detour over JSON.
 // What is nil there is empty here, so that policies need not tell the two apart;
 // only a resource can be null.
-func inputValue(in *engine.Input) (ast.Value, error) {
-	key, err := keyTerm(&in.Key)
-	if err != nil {
-		return nil, err
+func inputValue(in *engine.Input) (ast.Value, error) { return everything.inputValue(in) }
+
+// inputValue builds these parts of the input, which is the larger part of the
+// work of a decision if a policy reads little of it.
+func (p parts) inputValue(in *engine.Input) (ast.Value, error) {
+	input := ast.NewObjectWithCapacity(4)
+	if p.has(opKeyID, opKeyExpiresAt) {
+		key, err := p.keyTerm(&in.Key)
+		if err != nil {
+			return nil, err
+		}
+		input.Insert(names.key, key)
 	}
-	return ast.NewObject(
-		ast.Item(names.key, key),
-		ast.Item(names.tenant, ast.ObjectTerm(
-			ast.Item(names.id, str(in.Tenant.ID)),
-			ast.Item(names.name, str(in.Tenant.Name)),
-		)),
-		ast.Item(names.request, requestTerm(&in.Request)),
-		ast.Item(names.resource, resourceTerm(in.Resource)),
-	), nil
+	if p.has(opTenantID, opTenantName) {
+		tenant := ast.NewObjectWithCapacity(2)
+		p.addString(tenant, opTenantID, names.id, in.Tenant.ID)
+		p.addString(tenant, opTenantName, names.name, in.Tenant.Name)
+		input.Insert(names.tenant, ast.NewTerm(tenant))
+	}
+	if p.has(opRequestMethod, opRequestResourceType) || p.has(opRequestID, opRequestID) {
+		input.Insert(names.request, p.requestTerm(&in.Request))
+	}
+	if p.has(opResource, opResourceEnvironment) {
+		input.Insert(names.resource, p.resourceTerm(in.Resource))
+	}
+	return input, nil
 }
 
-func keyTerm(k *engine.InputKey) (*ast.Term, error) {
-	metadata := ast.InternedEmptyObject
-	if len(k.Metadata) > 0 {
-		value, err := ast.InterfaceToValue(k.Metadata)
-		if err != nil {
-			return nil, fmt.Errorf("reading the key's metadata: %w", err)
-		}
-		metadata = ast.NewTerm(value)
+// addString inserts a part into the object that it belongs to, if it is among
+// them.
+func (p parts) addString(to ast.Object, code opcode, name *ast.Term, value string) {
+	if p.has(code, code) {
+		to.Insert(name, str(value))
 	}
+}
+
+// addInteger is addString for numbers.
+func (p parts) addInteger(to ast.Object, code opcode, name *ast.Term, value int64) {
+	if p.has(code, code) {
+		to.Insert(name, integer(value))
+	}
+}
+
+func (p parts) keyTerm(k *engine.InputKey) (*ast.Term, error) {
 	key := ast.NewObjectWithCapacity(8)
-	key.Insert(names.id, str(k.ID))
-	key.Insert(names.name, str(k.Name))
-	key.Insert(names.environment, str(k.Environment))
-	key.Insert(names.rateLimit, integer(k.RateLimit))
-	key.Insert(names.scopes, stringsTerm(k.Scopes))
-	key.Insert(names.metadata, metadata)
-	key.Insert(names.createdAt, str(k.CreatedAt))
+	p.addString(key, opKeyID, names.id, k.ID)
+	p.addString(key, opKeyName, names.name, k.Name)
+	p.addString(key, opKeyEnvironment, names.environment, k.Environment)
+	p.addInteger(key, opKeyRateLimit, names.rateLimit, k.RateLimit)
+	if p.has(opKeyScopes, opKeyScopes) {
+		key.Insert(names.scopes, stringsTerm(k.Scopes))
+	}
+	if p.has(opKeyMetadata, opKeyMetadata) {
+		metadata := ast.InternedEmptyObject
+		if len(k.Metadata) > 0 {
+			value, err := ast.InterfaceToValue(k.Metadata)
+			if err != nil {
+				return nil, fmt.Errorf("reading the key's metadata: %w", err)
+			}
+			metadata = ast.NewTerm(value)
+		}
+		key.Insert(names.metadata, metadata)
+	}
+	p.addString(key, opKeyCreatedAt, names.createdAt, k.CreatedAt)
 	if k.ExpiresAt != "" {
-		key.Insert(names.expiresAt, str(k.ExpiresAt))
+		p.addString(key, opKeyExpiresAt, names.expiresAt, k.ExpiresAt)
 	}
 	return ast.NewTerm(key), nil
 }
 
-func requestTerm(r *engine.InputRequest) *ast.Term {
-	return ast.ObjectTerm(
-		ast.Item(names.id, str(r.ID)),
-		ast.Item(names.method, str(r.Method)),
-		ast.Item(names.path, str(r.Path)),
-		ast.Item(names.segments, stringsTerm(r.Segments)),
-		ast.Item(names.route, str(r.Route)),
-		ast.Item(names.query, mapTerm(r.Query)),
-		ast.Item(names.headers, mapTerm(r.Headers)),
-		ast.Item(names.size, integer(r.Size)),
-		ast.Item(names.ip, str(r.IP)),
-		ast.Item(names.time, integer(r.Time)),
-		ast.Item(names.resourceType, str(r.ResourceType)),
-	)
+func (p parts) requestTerm(r *engine.InputRequest) *ast.Term {
+	request := ast.NewObjectWithCapacity(11)
+	p.addString(request, opRequestID, names.id, r.ID)
+	p.addString(request, opRequestMethod, names.method, r.Method)
+	p.addString(request, opRequestPath, names.path, r.Path)
+	if p.has(opRequestSegments, opRequestSegments) {
+		request.Insert(names.segments, stringsTerm(r.Segments))
+	}
+	p.addString(request, opRequestRoute, names.route, r.Route)
+	if p.has(opRequestQuery, opRequestQuery) {
+		request.Insert(names.query, mapTerm(r.Query))
+	}
+	if p.has(opRequestHeaders, opRequestHeaders) {
+		request.Insert(names.headers, mapTerm(r.Headers))
+	}
+	p.addInteger(request, opRequestSize, names.size, r.Size)
+	p.addString(request, opRequestIP, names.ip, r.IP)
+	p.addInteger(request, opRequestTime, names.time, r.Time)
+	p.addString(request, opRequestResourceType, names.resourceType, r.ResourceType)
+	return ast.NewTerm(request)
 }
 
-func resourceTerm(r *engine.InputResource) *ast.Term {
+func (p parts) resourceTerm(r *engine.InputResource) *ast.Term {
 	if r == nil {
 		return ast.InternedNullTerm
 	}
-	return ast.ObjectTerm(
-		ast.Item(names.typ, str(r.Type)),
-		ast.Item(names.id, str(r.ID)),
-		ast.Item(names.tenantID, str(r.TenantID)),
-		ast.Item(names.environment, str(r.Environment)),
-	)
+	resource := ast.NewObjectWithCapacity(4)
+	p.addString(resource, opResourceType, names.typ, r.Type)
+	p.addString(resource, opResourceID, names.id, r.ID)
+	p.addString(resource, opResourceTenantID, names.tenantID, r.TenantID)
+	p.addString(resource, opResourceEnvironment, names.environment, r.Environment)
+	return ast.NewTerm(resource)
 }
 
 func stringsTerm(list []string) *ast.Term {

@@ -77,6 +77,7 @@ type Set struct {
 	program    *plan.Program
 	data       *plan.Data
 	uncompiled error
+	parts      parts // of the input that the policy can read
 
 	memo    *memo // nil: nothing is remembered
 	encoder encoder
@@ -148,7 +149,9 @@ func newSet(ctx context.Context, src *sources, options Options) (set *Set, err e
 		revision: src.revision(), options: options.withDefaults(),
 		sources: src, documents: documents, query: query, masks: masks, txn: txn,
 	}
-	set.encoder, set.report = newEncoder(footprintOf(compiler, documents, ast.MustParseRef(entry)))
+	reads := footprintOf(compiler, documents, ast.MustParseRef(entry))
+	set.parts = partsOf(reads)
+	set.encoder, set.report = newEncoder(reads)
 	if set.report.Enabled && set.options.MemoEntries > 0 {
 		set.memo = newMemo(set.options.MemoEntries)
 	}
