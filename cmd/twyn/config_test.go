@@ -71,6 +71,13 @@ func TestReadConfigNamesEveryWrongSetting(t *testing.T) {
 		"TWYN_MAX_COUNTERS":       "1",
 		"TWYN_FLUSH_INTERVAL":     "soon",
 		"TWYN_SHUTDOWN_TIMEOUT":   "1h",
+		"TWYN_DECISION_SAMPLE":    "NaN",
+		"TWYN_DECISION_RATE":      "-1",
+		"TWYN_DECISION_FLUSH":     "1h",
+		"TWYN_DECISION_DISK":      "0",
+		"TWYN_DECISION_RETENTION": "1h",
+		"TWYN_URL":                "ftp://hunter2",
+		"TWYN_API_KEY":            "hunter2 ",
 		"TWYN_LOG_FORMAT":         "xml",
 		"TWYN_LOG_LEVEL":          "loud",
 	}

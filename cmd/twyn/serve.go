@@ -21,6 +21,7 @@ import (
 	"github.com/twyn/twyn/engine/quota"
 	"github.com/twyn/twyn/policies"
 	"github.com/twyn/twyn/server"
+	"github.com/twyn/twyn/server/decisionlog"
 	"github.com/twyn/twyn/server/openapi"
 )
 
@@ -57,6 +58,7 @@ type Main struct {
 	ledger   *quota.Durable
 	usage    *engine.UsageMeter
 	metrics  *server.Metrics
+	log      *decisionlog.Log
 	server   *server.Server
 }
 
@@ -130,9 +132,12 @@ func (m *Main) assemble(ctx context.Context) error {
 	m.usage = engine.NewUsageMeter(m.db)
 	m.metrics = server.NewMetrics(version)
 	registerPolicyMetrics(m.metrics.Registry(), m.policies)
+	if err := m.openLog(ctx); err != nil {
+		return err
+	}
 	decider, err := engine.New(engine.Config{
 		Keys: m.keys, Resources: m.db, Policy: m.policies, Ledger: m.ledger,
-		Recorders: []engine.Recorder{m.usage}, NewID: engine.NewDecisionID, Logger: m.logger,
+		Recorders: []engine.Recorder{m.usage, m.log}, NewID: engine.NewDecisionID, Logger: m.logger,
 	})
 	if err != nil {
 		return err
@@ -141,7 +146,7 @@ func (m *Main) assemble(ctx context.Context) error {
 		Decider: decider, Keys: m.db, Tenants: m.db, Scenarios: m.db, Simulations: m.db, Decisions: m.db, Resolver: m.db,
 		Usage: m.usage, Revoker: revoker{m.keys}, Pinger: m.db, Metrics: m.metrics, Logger: m.logger,
 		Clock: clock.System{}, Random: rand.Reader, Document: openapi.Document(), Page: openapi.Page(), PageCSP: openapi.PageCSP(),
-		PolicyHeaders: m.config.PolicyHeaders, DrainTimeout: m.config.ShutdownTimeout,
+		Explainer: explainer{m.policies}, PolicyHeaders: m.config.PolicyHeaders, DrainTimeout: m.config.ShutdownTimeout,
 	})
 	return err
 }
@@ -158,7 +163,7 @@ func (m *Main) policyFiles() fs.FS {
 func (m *Main) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	return errors.Join(m.usage.Flush(ctx), m.ledger.Close(ctx))
+	return errors.Join(m.usage.Flush(ctx), m.ledger.Close(ctx), m.log.Close(ctx))
 }
 
 // revoker makes this process forget what it knows of a key or tenant. Other
@@ -209,6 +214,9 @@ func (m *Main) sweep(ctx context.Context) error {
 	return every(ctx, housekeeping, func() {
 		if err := m.db.DeleteExpired(ctx, nowMicro()); err != nil && ctx.Err() == nil {
 			m.logger.Warn("expired rows not deleted yet", "error", err)
+		}
+		if err := m.db.KeepDecisions(ctx, nowMicro(), m.config.DecisionRetention); err != nil && ctx.Err() == nil {
+			m.logger.Warn("decision log not kept in order yet", "error", err)
 		}
 	})
 }
