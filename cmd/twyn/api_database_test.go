@@ -77,7 +77,8 @@ func (s *testServer) dump(t testing.TB) []string {
 	t.Helper()
 	var dump []string
 	s.behind(t, func(tx *sql.Tx) {
-		for _, table := range strs(t, tx, `SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'goose%'`) {
+		for _, table := range strs(t, tx, `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+			AND relkind IN ('r', 'p') AND NOT relispartition AND relname NOT LIKE 'goose%'`) {
 			for _, row := range strs(t, tx, fmt.Sprintf("SELECT to_jsonb(t)::text FROM %q t", table)) {
 				dump = append(dump, table+" "+row)
 			}

@@ -115,8 +115,11 @@ func startServer(t testing.TB, options serverOptions) *testServer {
 		"TWYN_LOG_FORMAT":   "json",
 		"TWYN_LOG_LEVEL":    "debug",
 		"TWYN_MIGRATE":      "true",
-		"PATH":              os.Getenv("PATH"),
-		"HOME":              t.TempDir(),
+		"TWYN_DATA_DIR":     t.TempDir(),
+		// A machine that is busy with other tests is no policy that hangs.
+		"TWYN_POLICY_TIMEOUT": "10s",
+		"PATH":                os.Getenv("PATH"),
+		"HOME":                t.TempDir(),
 	}
 	for name, value := range options.env {
 		settings[name] = value

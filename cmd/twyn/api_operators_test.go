@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 )
 
 // tenantInfo is a tenant as operators see it.
@@ -84,4 +85,32 @@ func TestOnlyOperatorsReachTenants(t *testing.T) {
 	reader.post("/v1/tenants", map[string]any{"name": "x"}).wantDetail(http.StatusForbidden, "Access denied: scope tenants:write is required")
 	plain := operator.with(operator.newKey(map[string]any{"scopes": []string{"*"}}).APIKey)
 	plain.get("/v1/tenants").wantDetail(http.StatusForbidden, "Access denied: scope tenants:read is required")
+}
+
+// TestCommandLineReachesTheRunningServer: what an operator changes from a
+// terminal acts on a server that is running, whose caches know the old state.
+func TestCommandLineReachesTheRunningServer(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, serverOptions{})
+	c := s.newTenant(t, "Remote")
+	other := c.with(c.newKey(nil).APIKey)
+	await := func(user *client, status int) {
+		t.Helper()
+		deadline := time.Now().Add(startTimeout)
+		for user.get("/v1/scenarios").status != status {
+			if time.Now().After(deadline) {
+				t.Fatalf("the server does not come to answer %d", status)
+			}
+		}
+	}
+	await(other, http.StatusOK)
+	s.twyn("tenant", "disable", c.tenant, "--json")
+	await(other, http.StatusForbidden)
+	s.twyn("tenant", "enable", c.tenant, "--json")
+	await(other, http.StatusOK)
+	var list keyList
+	c.get("/v1/keys").want(http.StatusOK).into(&list)
+	s.twyn("key", "revoke", list.Keys[0].KeyID, "--json")
+	await(other, http.StatusUnauthorized)
+	c.get("/v1/keys").want(http.StatusOK)
 }

@@ -42,6 +42,8 @@ func (p *proxy) route(t testing.TB, database string) string {
 	if err != nil {
 		t.Fatal("the database's URL cannot be read")
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.network, p.address = "tcp", u.Host
 	query := u.Query()
 	if dir := query.Get("host"); dir != "" { // a directory with a socket in it
