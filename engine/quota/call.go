@@ -94,10 +94,10 @@ func (c *Claim) id() CounterID {
 	return CounterID{TenantID: c.TenantID, Subject: c.Subject, Name: c.Limit.Name, Algorithm: c.Limit.Algorithm, Window: c.Limit.Window}
 }
 
-// matches reports whether id is the identity of the claim's counter.
-func (id *CounterID) matches(c *Claim) bool {
-	return id.Subject == c.Subject && id.TenantID == c.TenantID && id.Name == c.Limit.Name &&
-		id.Window == c.Limit.Window && id.Algorithm == c.Limit.Algorithm
+// is reports whether the entry is the claim's counter.
+func (e *entry) is(c *Claim, a *algorithm) bool {
+	return e.algorithm == a && e.id.Subject == c.Subject && e.id.TenantID == c.TenantID &&
+		e.id.Name == c.Limit.Name && e.id.Window == c.Limit.Window
 }
 
 // storable checks the words of a new counter's identity: every store must be
@@ -158,8 +158,9 @@ func (e *entry) age(now int64) {
 // hold keeps the counters that are about to be used from being dropped to make
 // room for another.
 func (c *call) hold() {
-	for _, r := range c.refs() {
-		if e := r.entry; e != nil {
+	refs := c.refs()
+	for i := range refs {
+		if e := refs[i].entry; e != nil {
 			e.expires = max(e.expires, c.now+1)
 		}
 	}

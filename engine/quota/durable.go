@@ -210,7 +210,7 @@ func (d *Durable) find(c *call) (wait bool, err error) {
 			s.tick(c.now)
 		}
 		r.batch = nil
-		if r.entry = s.find(r.hash, &c.claims[i]); r.entry == nil {
+		if r.entry = s.find(r.hash, &c.claims[i], r.algorithm); r.entry == nil {
 			if err := c.claims[i].storable(); err != nil {
 				return false, err
 			}

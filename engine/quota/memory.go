@@ -60,16 +60,18 @@ func (m *Memory) run(c *call) (bool, error) {
 	if len(refs) > 0 {
 		t.shardOf(refs[0].hash).tick(c.now)
 	}
+	missing := false
 	for i := range refs {
 		r := &refs[i]
-		if r.entry = t.shardOf(r.hash).find(r.hash, &c.claims[i]); r.entry == nil {
+		if r.entry = t.shardOf(r.hash).find(r.hash, &c.claims[i], r.algorithm); r.entry == nil {
 			if err := c.claims[i].storable(); err != nil {
 				return false, err
 			}
+			missing = true
 		}
 	}
 	admitted := t.judge(c)
-	if admitted {
+	if admitted && missing {
 		if err := m.open(c); err != nil {
 			return false, err
 		}

@@ -186,7 +186,7 @@ func TestCollisions(t *testing.T) {
 	var here []string
 	for range 2000 {
 		c := testClaim(FixedWindow, fmt.Sprint(random.roll(6)), 5)
-		e := s.find(7, &c)
+		e := s.find(7, &c, &algorithms[0])
 		if (e != nil) != slices.Contains(here, c.Subject) {
 			t.Fatalf("%s: found %v among %v", c.Subject, e, here)
 		}

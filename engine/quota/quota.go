@@ -1,11 +1,29 @@
-// Package quota holds the arithmetic of limits: given what was used so far, a
-// limit, a cost and a time, may this request pass, what is left, and when is
-// the limit whole again.
+// Package quota holds limits: given what was used so far, a limit, a cost and a
+// time, may this request pass, what is left, and when is the limit whole again.
 //
-// The package is pure. It knows no tenant, no HTTP and no storage, reads no
-// clock and must import the standard library only. Each algorithm stands in a
-// file of its own; algorithms.go lists them; ledger.go declares the port that
-// keeps their state.
+// # Arithmetic
+//
+// Each algorithm stands in a file of its own and is pure: state, limit, cost
+// and time in, verdict and new state out. algorithms.go lists them.
+//
+// # Ledgers
+//
+// ledger.go declares Ledger, the port that keeps their state. Memory keeps it
+// in process; Durable keeps it in process and tells a Store in advance what may
+// be used, so that a crash never gives anyone a fresh limit. Both stand on the
+// same table of counters (table.go, call.go).
+//
+// # Time
+//
+// Nothing here reads a clock: the time of every call is the time of its
+// request. Requests race each other, so a call whose time lies before what a
+// counter has seen is judged at the time of the counter. A limit that was used
+// in a time to come, because a clock ran ahead, is held until then.
+//
+// # Imports
+//
+// The package knows no HTTP and no storage and must import the standard library
+// only.
 package quota
 
 import (

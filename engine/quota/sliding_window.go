@@ -58,14 +58,16 @@ func (w *slidingWindow) used(k int64) int64 {
 
 func (w *slidingWindow) opens(l *Limit, cost, now int64) int64 {
 	k := w.place(l, now)
-	over := w.used(k) + cost - l.Limit
+	used := w.used(k)
+	over := used + cost - l.Limit
 	if over <= 0 {
 		return now
 	}
-	oldest := max(k-windowSlots, w.head-ringSlots+1)
-	for ; oldest < w.head; oldest++ {
-		if over -= int64(*w.at(oldest)); over <= 0 {
-			break
+	oldest := w.head
+	if over <= used-int64(*w.at(w.head)) {
+		oldest = max(k-windowSlots, w.head-ringSlots+1)
+		for over -= int64(*w.at(oldest)); over > 0; over -= int64(*w.at(oldest)) {
+			oldest++
 		}
 	}
 	return (oldest + windowSlots + 1) * l.slot()

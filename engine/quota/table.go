@@ -159,9 +159,9 @@ func (t *table) count() int {
 func (t *table) max() int { return len(t.shards) * t.shards[0].max }
 
 // find returns the entry of a claim's counter, nil if there is none.
-func (s *shard) find(hash uint64, c *Claim) *entry {
+func (s *shard) find(hash uint64, c *Claim, a *algorithm) *entry {
 	e := s.entries[hash]
-	for e != nil && !e.id.matches(c) {
+	for e != nil && !e.is(c, a) {
 		e = e.chain
 	}
 	return e
