@@ -199,8 +199,7 @@ func (s *Set) Counts() Counts { return s.options.Stats.Counts() }
 //
 // A decision that this Set has made for another question with the same key is
 // returned without an evaluation; an error never is.
-func (s *Set) Judge(ctx context.Context, question engine.Question) (judgement engine.Judgement, err error) {
-	defer s.conclude(&judgement, &err)
+func (s *Set) Judge(ctx context.Context, question engine.Question) (engine.Judgement, error) {
 	if s.memo == nil {
 		return s.bypass(ctx, question)
 	}
@@ -236,7 +235,7 @@ func (s *Set) judgeLong(ctx context.Context, question engine.Question) (engine.J
 func (s *Set) miss(ctx context.Context, question engine.Question, hash uint64, key []byte) (engine.Judgement, error) {
 	s.options.Stats.misses.Add(1)
 	input := question.Input()
-	judgement, err := s.judge(ctx, &input)
+	judgement, err := s.JudgeInput(ctx, &input)
 	if err == nil {
 		s.memo.add(hash, key, judgement)
 	}
@@ -247,25 +246,18 @@ func (s *Set) miss(ctx context.Context, question engine.Question, hash uint64, k
 func (s *Set) bypass(ctx context.Context, question engine.Question) (engine.Judgement, error) {
 	s.options.Stats.bypasses.Add(1)
 	input := question.Input()
-	return s.judge(ctx, &input)
+	return s.JudgeInput(ctx, &input)
 }
 
 // JudgeInput is Judge for an input that somebody wrote down. It always
 // evaluates and remembers nothing.
 func (s *Set) JudgeInput(ctx context.Context, input *engine.Input) (judgement engine.Judgement, err error) {
-	defer s.conclude(&judgement, &err)
-	return s.judge(ctx, input)
-}
-
-// conclude makes a panic an error and names the revision.
-func (s *Set) conclude(judgement *engine.Judgement, err *error) {
-	if r := recover(); r != nil {
-		*judgement, *err = engine.Judgement{}, fmt.Errorf("%w: panic: %v", ErrEvaluation, r)
-	}
-	judgement.Revision = s.revision
-}
-
-func (s *Set) judge(ctx context.Context, input *engine.Input) (engine.Judgement, error) {
+	defer func() {
+		if r := recover(); r != nil {
+			judgement, err = engine.Judgement{}, fmt.Errorf("%w: panic: %v", ErrEvaluation, r)
+		}
+		judgement.Revision = s.revision
+	}()
 	value, err := s.evaluate(ctx, input)
 	switch {
 	case err != nil:
