@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
@@ -23,7 +24,7 @@ import (
 )
 
 // testsTimeout is how long all tests of a revision may take together.
-const testsTimeout = 10 * time.Second
+const testsTimeout = 5 * time.Second
 
 // maxReported is how many problems, and how many warnings, one report holds.
 const maxReported = 200
@@ -202,6 +203,9 @@ func newSources(files map[string]string, data json.RawMessage, root string) (*so
 		if why := misnamed(p); why != "" {
 			fail(p, "%s", why)
 			continue
+		}
+		if !utf8.Valid(f.content) {
+			fail(f.name, "not UTF-8")
 		}
 		if len(f.content) > maxFileBytes {
 			fail(f.name, "file of more than %d bytes", maxFileBytes)

@@ -348,15 +348,19 @@ func (d *Desk) Evaluate(ctx context.Context, id string, input *engine.Input, exp
 	return evaluation, nil
 }
 
-// ExplainDecision says why the revision of that name, as decisions call it,
-// decides as it does on an input. It is engine.ErrNotFound if its policies, or
-// the data it had, are not known any more.
-func (d *Desk) ExplainDecision(ctx context.Context, name string, input *engine.Input) ([]engine.Explanation, error) {
+// Explain says why the revision of that name, as decisions call it, decides as
+// it does on the document of an input. It is engine.ErrNotFound if its policies,
+// or the data it had, are not known any more.
+func (d *Desk) Explain(ctx context.Context, name string, input json.RawMessage) ([]engine.Explanation, error) {
+	asked, err := DecodeInput(input)
+	if err != nil {
+		return nil, err
+	}
 	set, err := d.named(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("finding revision %s: %w", name, err)
 	}
-	return Explain(ctx, set, input)
+	return Explain(ctx, set, asked)
 }
 
 // named returns the set that decisions call by a name.

@@ -42,7 +42,8 @@ type Options struct {
 	Pinger      Pinger
 	Resolver    Resolver
 
-	Explainer Explainer // nil: decisions are shown without the rules that held
+	Policies  PolicyDesk // nil: policies are not managed here
+	Explainer Explainer  // nil: decisions are shown without the rules that held
 
 	Document []byte // JSON of /openapi.json
 	Page     []byte // HTML of /docs
@@ -79,6 +80,7 @@ type Server struct {
 	simulations SimulationStore
 	decisions   DecisionStore
 	explainer   Explainer
+	policies    PolicyDesk
 	usage       UsageCounter
 	revoker     Revoker
 	pinger      Pinger
@@ -114,7 +116,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		decider: o.Decider, keys: o.Keys, tenants: o.Tenants, scenarios: o.Scenarios, simulations: o.Simulations,
-		decisions: o.Decisions, explainer: o.Explainer,
+		decisions: o.Decisions, explainer: o.Explainer, policies: o.Policies,
 		usage: o.Usage, revoker: o.Revoker, pinger: o.Pinger, resolver: o.Resolver, document: o.Document, page: o.Page, pageCSP: o.PageCSP,
 		logger: o.Logger, metrics: o.Metrics, clock: o.Clock, random: o.Random,
 		headers: o.PolicyHeaders, none: map[string]string{}, requestTimeout: o.RequestTimeout, drainTimeout: o.DrainTimeout,

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"time"
 
 	"github.com/twyn/twyn/engine"
@@ -100,4 +101,29 @@ type Revoker interface {
 // Pinger tells whether the store answers.
 type Pinger interface {
 	Ping(ctx context.Context) error
+}
+
+// PolicyDesk is where operators hand policies in, make them live and take them
+// back; *policies.Desk is one. What cannot go live is an
+// *engine.PolicyRefusedError.
+type PolicyDesk interface {
+	// Unpack returns the files of an OPA bundle, for Submit.
+	Unpack(r io.Reader) (map[string]string, error)
+	// Submit checks a revision and keeps it as a candidate.
+	Submit(ctx context.Context, revision engine.PolicyRevision) (engine.PolicyRevision, error)
+	Revision(ctx context.Context, id string) (engine.PolicyRevision, error)
+	// Revisions lists revisions without their files, newest first.
+	Revisions(ctx context.Context, page engine.Page) (revisions []engine.PolicyRevision, total int, err error)
+	// Diff returns a unified diff of each file that differs, by path.
+	Diff(ctx context.Context, from, to string) (map[string]string, error)
+	Live(ctx context.Context) (engine.LivePolicy, error)
+	Activate(ctx context.Context, id, by string, at time.Time) (engine.LivePolicy, error)
+	// Rollback takes the revision from back, or whatever is live if it is "".
+	Rollback(ctx context.Context, from, by string, at time.Time) (engine.LivePolicy, error)
+	Evaluate(ctx context.Context, id string, input *engine.Input, explain bool) (engine.PolicyEvaluation, error)
+	// Data returns the data documents at a path, all of them for "".
+	Data(ctx context.Context, path string) (engine.PolicyData, error)
+	PutData(ctx context.Context, path string, document json.RawMessage, by string, at time.Time) (engine.PolicyData, error)
+	// PatchData merges a document into what is at a path (RFC 7396).
+	PatchData(ctx context.Context, path string, patch json.RawMessage, by string, at time.Time) (engine.PolicyData, error)
 }

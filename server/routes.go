@@ -76,6 +76,23 @@ func (s *Server) routes() []route {
 
 		{"GET", "/v1/decisions", "decision", "", decided, body, s.listDecisions},
 		{"GET", "/v1/decisions/:id", "decision", "id", decided, body, s.getDecision},
+
+		{"POST", "/v1/policies", "policy", "", decided, api.MaxPolicyBodyBytes, s.withDesk(s.createPolicy)},
+		{"GET", "/v1/policies", "policy", "", decided, body, s.withDesk(s.listPolicies)},
+		{"GET", "/v1/policies/live", "policy", "", decided, body, s.withDesk(s.getLivePolicy)},
+		{"POST", "/v1/policies/rollback", "policy", "", decided, body, s.withDesk(s.rollbackPolicy)},
+		{"GET", "/v1/policies/data", "policy", "", decided, body, s.withDesk(s.getPolicyData)},
+		{"PUT", "/v1/policies/data", "policy", "", decided, body, s.withDesk(s.putPolicyData)},
+		{"PATCH", "/v1/policies/data", "policy", "", decided, body, s.withDesk(s.patchPolicyData)},
+		{"GET", "/v1/policies/data/*", "policy", "", decided, body, s.withDesk(s.getPolicyData)},
+		{"PUT", "/v1/policies/data/*", "policy", "", decided, body, s.withDesk(s.putPolicyData)},
+		{"PATCH", "/v1/policies/data/*", "policy", "", decided, body, s.withDesk(s.patchPolicyData)},
+		{"GET", "/v1/policies/:id", "policy", "id", decided, body, s.withDesk(s.getPolicy)},
+		{"GET", "/v1/policies/:id/files/*", "policy", "id", decided, body, s.withDesk(s.getPolicyFile)},
+		{"GET", "/v1/policies/:id/diff/:other", "policy", "id", decided, body, s.withDesk(s.diffPolicies)},
+		{"POST", "/v1/policies/:id/activate", "policy", "id", decided, body, s.withDesk(s.activatePolicy)},
+		{"POST", "/v1/policies/:id/rollback", "policy", "id", decided, body, s.withDesk(s.rollbackPolicy)},
+		{"POST", "/v1/policies/:id/evaluate", "policy", "id", decided, body, s.withDesk(s.evaluatePolicy)},
 	}
 }
 
