@@ -53,6 +53,7 @@ type answer struct {
 
 // as returns a client with an API key.
 func (s *testServer) as(t testing.TB, key string) *client {
+	t.Helper()
 	return &client{t: t, server: s, key: key}
 }
 
@@ -72,29 +73,26 @@ func (c *client) with(key string) *client {
 	return &other
 }
 
-// in returns the same client for a subtest.
-func (c *client) in(t testing.TB) *client {
-	other := *c
-	other.t = t
-	return &other
-}
-
 func (c *client) get(path string) *answer {
 	c.t.Helper()
 	return c.do(call{method: http.MethodGet, path: path})
 }
+
 func (c *client) delete(path string) *answer {
 	c.t.Helper()
 	return c.do(call{method: http.MethodDelete, path: path})
 }
+
 func (c *client) post(path string, body any) *answer {
 	c.t.Helper()
 	return c.do(call{method: http.MethodPost, path: path, body: body})
 }
+
 func (c *client) patch(path string, body any) *answer {
 	c.t.Helper()
 	return c.do(call{method: http.MethodPatch, path: path, body: body})
 }
+
 func (c *client) put(path string, body any) *answer {
 	c.t.Helper()
 	return c.do(call{method: http.MethodPut, path: path, body: body})

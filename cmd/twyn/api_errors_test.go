@@ -57,8 +57,11 @@ func TestErrorsOfBodies(t *testing.T) {
 			}
 		}
 		for _, header := range []map[string]string{
-			{"Content-Type": "text/plain"}, {"Content-Type": "application/xml"}, {"Content-Type": ""},
-			{"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "application/json; charset=latin1"},
+			{"Content-Type": "text/plain"},
+			{"Content-Type": "application/xml"},
+			{"Content-Type": ""},
+			{"Content-Type": "application/x-www-form-urlencoded"},
+			{"Content-Type": "application/json; charset=latin1"},
 			{"Content-Encoding": "gzip"},
 		} {
 			a := o.c.do(call{method: o.method, path: o.path, body: `{"name":"n"}`, header: header, bad: true})

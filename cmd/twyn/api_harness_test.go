@@ -147,7 +147,7 @@ func (s *testServer) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.cmd = exec.Command(path, "serve")
+	s.cmd = exec.CommandContext(context.Background(), path, "serve")
 	s.cmd.Env = s.env
 	s.cmd.Stdout = s.stdout
 	stderr, err := s.cmd.StderrPipe()

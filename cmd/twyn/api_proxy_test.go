@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/url"
@@ -80,7 +81,7 @@ func (p *proxy) carry(client net.Conn) {
 	if down {
 		return
 	}
-	database, err := net.Dial(network, address)
+	database, err := new(net.Dialer).DialContext(context.Background(), network, address)
 	if err != nil {
 		return
 	}

@@ -25,22 +25,19 @@ import (
 // seedHost is the host of the document's examples.
 const seedHost = "https://api.twyn.it"
 
-// onBothRoutes runs a subtest straight and through the checking proxy.
-func onBothRoutes(t *testing.T, s *testServer, run func(t *testing.T, base string)) {
+// routes returns the two ways to the server by name.
+func (s *testServer) routes(t testing.TB) map[string]string {
 	t.Helper()
-	t.Run("straight", func(t *testing.T) { run(t, s.BaseURL) })
-	t.Run("checked", func(t *testing.T) {
-		target, err := url.Parse(s.BaseURL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		proxy := httptest.NewServer(&httputil.ReverseProxy{
-			Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
-			Transport: &checkedTransport{report: func(trouble string) { t.Error(trouble) }},
-		})
-		defer proxy.Close()
-		run(t, proxy.URL)
+	target, err := url.Parse(s.BaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport: &checkedTransport{report: func(trouble string) { t.Error(trouble) }},
 	})
+	t.Cleanup(checked.Close)
+	return map[string]string{"straight": s.BaseURL, "checked": checked.URL}
 }
 
 // execute runs a program with a key in its environment and returns what it
@@ -67,41 +64,45 @@ func execute(t testing.TB, key string, environment []string, program string, arg
 func TestSeedCurl(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, serverOptions{})
-	onBothRoutes(t, s, func(t *testing.T, base string) {
-		c := s.newTenant(t, "cURL")
-		target := c.newKey(nil)
-		ok := func(statuses ...string) []string { return statuses }
-		// In the order of the document. The example of one simulation names
-		// an id that does not exist; examples of one key are run with the id
-		// as it stands, and then with one that exists.
-		want := map[string][]string{
-			"Overview": ok("200"), "Programmatically": ok("201"), "HTTP Header": ok("404"), "cURL": ok("200", "200"),
-			"List All Keys": ok("200"), "Get Key Details": ok("404", "200"), "Update a Key": ok("404", "200"), "Delete a Key": ok("404", "204"),
-			"Testing Authentication": ok("200"),
-		}
-		ran := 0
-		for _, e := range seedExamples(t) {
-			if e.language != "bash" || !strings.Contains(e.text, "curl ") {
-				continue
+	for name, base := range s.routes(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := s.newTenant(t, "cURL")
+			target := c.newKey(nil)
+			ok := func(statuses ...string) []string { return statuses }
+			// In the order of the document. The example of one simulation names
+			// an id that does not exist; examples of one key are run with the id
+			// as it stands, and then with one that exists.
+			want := map[string][]string{
+				"Overview": ok("200"), "Programmatically": ok("201"), "HTTP Header": ok("404"), "cURL": ok("200", "200"),
+				"List All Keys": ok("200"), "Get Key Details": ok("404", "200"), "Update a Key": ok("404", "200"), "Delete a Key": ok("404", "204"),
+				"Testing Authentication": ok("200"),
 			}
-			var statuses []string
-			for _, id := range []string{"key_abc123", target.KeyID} {
-				if id != "key_abc123" && !strings.Contains(e.text, "key_abc123") {
-					break
+			ran := 0
+			for _, e := range seedExamples(t) {
+				if e.language != "bash" || !strings.Contains(e.text, "curl ") {
+					continue
 				}
-				statuses = append(statuses, curl(t, c.key, strings.NewReplacer(
-					seedHost, base, "twyn_live_your_key_here", c.key, "YOUR_EXISTING_KEY", c.key, `"twyn_live_..."`, `"`+c.key+`"`,
-					"X-API-Key: twyn_live_...", "X-API-Key: "+c.key, "key_abc123", id).Replace(e.text))...)
+				var statuses []string
+				for _, id := range []string{"key_abc123", target.KeyID} {
+					if id != "key_abc123" && !strings.Contains(e.text, "key_abc123") {
+						break
+					}
+					statuses = append(statuses, curl(t, c.key, strings.NewReplacer(
+						seedHost, base, "twyn_live_your_key_here", c.key, "YOUR_EXISTING_KEY", c.key, `"twyn_live_..."`, `"`+c.key+`"`,
+						"X-API-Key: twyn_live_...", "X-API-Key: "+c.key, "key_abc123", id,
+					).Replace(e.text))...)
+				}
+				if fmt.Sprint(statuses) != fmt.Sprint(want[e.heading]) {
+					t.Errorf("%s: answered %v; want %v", e.heading, statuses, want[e.heading])
+				}
+				ran++
 			}
-			if fmt.Sprint(statuses) != fmt.Sprint(want[e.heading]) {
-				t.Errorf("%s: answered %v; want %v", e.heading, statuses, want[e.heading])
+			if ran != len(want) {
+				t.Errorf("%d cURL examples ran; want %d", ran, len(want))
 			}
-			ran++
-		}
-		if ran != len(want) {
-			t.Errorf("%d cURL examples ran; want %d", ran, len(want))
-		}
-	})
+		})
+	}
 }
 
 // curl runs a script and returns the status of each of its requests.
@@ -139,19 +140,22 @@ func TestSeedPython(t *testing.T) {
 	if _, _, failed := execute(t, "", nil, "python3", "-c", "import requests"); !failed {
 		environments = append(environments, nil)
 	}
-	onBothRoutes(t, s, func(t *testing.T, base string) {
-		program := strings.ReplaceAll(seedExample(t, "Python", "python"), seedHost, base) +
-			"\nimport json\nprint(json.dumps([response.status_code, simulations]))\n"
-		for _, environment := range environments {
-			out, errs, failed := execute(t, c.key, environment, "python3", "-c", program)
-			if failed {
-				t.Fatalf("python3: %s", redact([]byte(errs)))
+	for name, base := range s.routes(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			program := strings.ReplaceAll(seedExample(t, "Python", "python"), seedHost, base) +
+				"\nimport json\nprint(json.dumps([response.status_code, simulations]))\n"
+			for _, environment := range environments {
+				out, errs, failed := execute(t, c.key, environment, "python3", "-c", program)
+				if failed {
+					t.Fatalf("python3: %s", redact([]byte(errs)))
+				}
+				wantOneSimulation(t, out, made)
+				out, _, _ = execute(t, "twyn_live_wrong", environment, "python3", "-c", program)
+				wantSameJSON(t, []byte(out), `[401,`+invalidKey+`]`)
 			}
-			wantOneSimulation(t, out, made)
-			out, _, _ = execute(t, "twyn_live_wrong", environment, "python3", "-c", program)
-			wantSameJSON(t, []byte(out), `[401,`+invalidKey+`]`)
-		}
-	})
+		})
+	}
 }
 
 // TestSeedJavaScript runs with Node.
@@ -160,15 +164,18 @@ func TestSeedJavaScript(t *testing.T) {
 	s := startServer(t, serverOptions{})
 	c := s.newTenant(t, "JavaScript")
 	made := c.newSimulation(map[string]any{"prompt": "from JavaScript"})
-	onBothRoutes(t, s, func(t *testing.T, base string) {
-		program := strings.ReplaceAll(seedExample(t, "JavaScript/Node.js", "javascript"), seedHost, base) +
-			"\nconsole.log(JSON.stringify([response.status, simulations]));\n"
-		out, errs, failed := runNode(t, c.key, program, ".mjs")
-		if failed {
-			t.Fatalf("node: %s", redact([]byte(errs)))
-		}
-		wantOneSimulation(t, out, made)
-	})
+	for name, base := range s.routes(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			program := strings.ReplaceAll(seedExample(t, "JavaScript/Node.js", "javascript"), seedHost, base) +
+				"\nconsole.log(JSON.stringify([response.status, simulations]));\n"
+			out, errs, failed := runNode(t, c.key, program, ".mjs")
+			if failed {
+				t.Fatalf("node: %s", redact([]byte(errs)))
+			}
+			wantOneSimulation(t, out, made)
+		})
+	}
 }
 
 // wantOneSimulation holds what a snippet printed to the list it should see.
@@ -194,23 +201,26 @@ func TestSeedTypeScript(t *testing.T) {
 	s := startServer(t, serverOptions{})
 	c := s.newTenant(t, "TypeScript")
 	made := c.newSimulation(map[string]any{"prompt": "from TypeScript"})
-	onBothRoutes(t, s, func(t *testing.T, base string) {
-		program := strings.ReplaceAll(seedExample(t, "TypeScript", "typescript"), seedHost, base)
-		// As it stands it asks for a simulation that does not exist, and says so.
-		_, errs, failed := runTypeScript(t, c.key, program)
-		if !failed || !strings.Contains(errs, "API error: Not Found") {
-			t.Errorf("with the id of the document: %s", redact([]byte(errs)))
-		}
-		_, errs, failed = runTypeScript(t, "twyn_live_wrong", program)
-		if !failed || !strings.Contains(errs, "API error: Unauthorized") {
-			t.Errorf("with a wrong key: %s", redact([]byte(errs)))
-		}
-		out, errs, failed := runTypeScript(t, c.key, strings.ReplaceAll(program, "sim_123", made.ID)+"\nconsole.log(JSON.stringify(simulation));\n")
-		if failed {
-			t.Fatalf("node: %s", redact([]byte(errs)))
-		}
-		wantSameJSON(t, []byte(out), string(c.get("/v1/simulations/"+made.ID).want(http.StatusOK).body))
-	})
+	for name, base := range s.routes(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			program := strings.ReplaceAll(seedExample(t, "TypeScript", "typescript"), seedHost, base)
+			// As it stands it asks for a simulation that does not exist, and says so.
+			_, errs, failed := runTypeScript(t, c.key, program)
+			if !failed || !strings.Contains(errs, "API error: Not Found") {
+				t.Errorf("with the id of the document: %s", redact([]byte(errs)))
+			}
+			_, errs, failed = runTypeScript(t, "twyn_live_wrong", program)
+			if !failed || !strings.Contains(errs, "API error: Unauthorized") {
+				t.Errorf("with a wrong key: %s", redact([]byte(errs)))
+			}
+			out, errs, failed := runTypeScript(t, c.key, strings.ReplaceAll(program, "sim_123", made.ID)+"\nconsole.log(JSON.stringify(simulation));\n")
+			if failed {
+				t.Fatalf("node: %s", redact([]byte(errs)))
+			}
+			wantSameJSON(t, []byte(out), string(c.get("/v1/simulations/"+made.ID).want(http.StatusOK).body))
+		})
+	}
 }
 
 // runNode runs a program from a file, whose name says what it is.
