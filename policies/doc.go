@@ -13,6 +13,14 @@
 // is typed: a reference to something that schema/input.json does not describe
 // does not compile.
 //
+// # What a decision costs
+//
+// A Set knows which parts of the input its rules can read (footprint.go). Judge
+// remembers decisions by exactly these parts (encode.go, memo.go), so it
+// evaluates once for all requests that agree on them. What it does evaluate runs
+// compiled, by package plan, where that is proven equal to OPA's interpreter, and
+// ends after the time that Options allow (evaluator.go).
+//
 // # Errors
 //
 // Files that do not make a policy are a *CompileError, which names the place

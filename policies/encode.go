@@ -67,6 +67,8 @@ const (
 
 // encode writes the key of a question and returns its length. It reports false
 // if the question has none, because it would be too long or too much work.
+//
+//nolint:funlen // One case for each part of the input; calls would cost the speed.
 func (e encoder) encode(to memoKey, q engine.Question) (n int, ok bool) {
 	r, k := q.Request, q.Principal.Key
 	for i := range e {

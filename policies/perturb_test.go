@@ -20,13 +20,10 @@ func (e encoder) parts() [][]string {
 	paths := make([][]string, 0, len(e))
 	for _, o := range e {
 		for _, f := range inputFields {
-			switch o.code {
-			case f.code:
+			if o.code == f.code {
 				paths = append(paths, strings.Split(f.path, "."))
-			case f.value:
-				if f.value != 0 {
-					paths = append(paths, append(strings.Split(f.path, "."), o.name))
-				}
+			} else if f.value != 0 && o.code == f.value {
+				paths = append(paths, append(strings.Split(f.path, "."), o.name))
 			}
 		}
 	}
