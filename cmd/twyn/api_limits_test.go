@@ -145,7 +145,8 @@ func TestLimitHeaders(t *testing.T) {
 		when = "later"
 	}
 	a.wantBody(http.StatusTooManyRequests, fmt.Sprintf(
-		`{"error":"RATE_LIMIT_EXCEEDED","message":"Rate limit exceeded. Try again %s.","retry_after":%d}`, when, body.RetryAfter))
+		`{"error":"RATE_LIMIT_EXCEEDED","message":"Rate limit exceeded. Try again %s.","retry_after":%d}`, when, body.RetryAfter,
+	))
 
 	for _, name := range []string{"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit", "RateLimit-Policy"} {
 		if v := user.with("").get("/v1/scenarios").header.Get(name); v != "" {
