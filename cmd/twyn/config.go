@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-
-	"github.com/twyn/twyn/server/client"
 )
 
 // config is everything that can be set from outside. docs/configuration.md
@@ -58,7 +56,7 @@ type setting struct {
 // settings lists every setting. A flag wins over its environment variable,
 // which wins over the default; an empty variable is an unset one.
 func settings() []setting {
-	return []setting{
+	return append([]setting{
 		{"TWYN_ADDR", "addr", "127.0.0.1:8000", "address the API listens on", func(c *config, v string) error { return readAddr(&c.Addr, v) }},
 		{"TWYN_METRICS_ADDR", "metrics-addr", "127.0.0.1:9090", "address /metrics listens on; `off` for none", func(c *config, v string) error {
 			if v == "off" {
@@ -97,20 +95,6 @@ func settings() []setting {
 		{"TWYN_SHUTDOWN_TIMEOUT", "shutdown-timeout", "15s", "how long a stop waits for requests under way, 1s to 10m", func(c *config, v string) error {
 			return readDuration(&c.ShutdownTimeout, v, time.Second, 10*time.Minute)
 		}},
-		{"TWYN_DECISION_SAMPLE", "decision-sample", "1", "share of allowed requests whose decisions are kept, 0 to 1; refusals are always kept", func(c *config, v string) error { return readShare(&c.DecisionSample, v) }},
-		{"TWYN_DECISION_RATE", "decision-rate", "1000", "most allowed requests in a second whose decisions are kept, and most requests without a known key, 0 to 1000000", func(c *config, v string) error { return readInt(&c.DecisionRate, v, 0, 1_000_000) }},
-		{"TWYN_DECISION_FLUSH", "decision-flush", "200ms", "how often decisions are written to disk, which is what a crash can lose, 10ms to 1m", func(c *config, v string) error {
-			return readDuration(&c.DecisionFlush, v, 10*time.Millisecond, time.Minute)
-		}},
-		{"TWYN_DECISION_DISK", "decision-disk", "256", "most MiB of decisions that wait on disk while the database is away, 1 to 1048576", func(c *config, v string) error { return readInt(&c.DecisionDisk, v, 1, 1<<20) }},
-		{"TWYN_DECISION_RETENTION", "decision-retention", "720h", "how long decisions are kept, in whole days of UTC, 24h to 87600h", func(c *config, v string) error {
-			return readDuration(&c.DecisionRetention, v, 24*time.Hour, 87_600*time.Hour)
-		}},
-		{"TWYN_URL", "url", "http://127.0.0.1:8000", "server that commands ask", func(c *config, v string) (err error) {
-			c.URL, err = client.ParseURL(v)
-			return err
-		}},
-		{"TWYN_API_KEY", "api-key", "", "API key that commands ask with; never printed", func(c *config, v string) error { return readAPIKey(&c.APIKey, v) }},
 		{"TWYN_LOG_FORMAT", "log-format", "text", "`text` or `json`", func(c *config, v string) error { return readOneOf(&c.LogFormat, v, "text", "json") }},
 		{"TWYN_LOG_LEVEL", "log-level", "info", "`debug`, `info`, `warn` or `error`", func(c *config, v string) error {
 			var level string
@@ -119,7 +103,7 @@ func settings() []setting {
 			}
 			return c.LogLevel.UnmarshalText([]byte(level))
 		}},
-	}
+	}, decisionSettings()...)
 }
 
 // addFlags declares a flag for every setting.
@@ -190,25 +174,6 @@ func readDuration(to *time.Duration, v string, least, most time.Duration) error 
 		return fmt.Errorf("%q is not a duration from %s to %s", v, least, most)
 	}
 	*to = d
-	return nil
-}
-
-func readShare(to *float64, v string) error {
-	f, err := strconv.ParseFloat(v, 64)
-	if err != nil || !(0 <= f && f <= 1) { //nolint:staticcheck // Not a number is neither.
-		return fmt.Errorf("%q is not a number from 0 to 1", v)
-	}
-	*to = f
-	return nil
-}
-
-// readAPIKey never repeats the value in its error. What a key looks like is the
-// server's to say; here it only has to fit a header.
-func readAPIKey(to *string, v string) error {
-	if strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return errors.New("want printable ASCII without spaces")
-	}
-	*to = v
 	return nil
 }
 
