@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -50,10 +51,13 @@ func partsOf(f *footprint) parts {
 	return p
 }
 
-// has reports whether one of the parts from first to last is among them.
-func (p parts) has(first, last opcode) bool {
-	return p>>first&(1<<(last-first+1)-1) != 0
+// count returns how many of the parts from first to last are among them.
+func (p parts) count(first, last opcode) int {
+	return bits.OnesCount64(uint64(p >> first & (1<<(last-first+1) - 1)))
 }
+
+// has reports whether a part is among them.
+func (p parts) has(code opcode) bool { return p>>code&1 != 0 }
 
 // inputValue builds Rego's input from the engine's, without a detour over JSON.
 // What is nil there is empty here, so that policies need not tell the two apart;
@@ -64,24 +68,24 @@ func inputValue(in *engine.Input) (ast.Value, error) { return everything.inputVa
 // work of a decision if a policy reads little of it.
 func (p parts) inputValue(in *engine.Input) (ast.Value, error) {
 	input := ast.NewObjectWithCapacity(4)
-	if p.has(opKeyID, opKeyExpiresAt) {
-		key, err := p.keyTerm(&in.Key)
+	if n := p.count(opKeyID, opKeyExpiresAt); n > 0 {
+		key, err := p.keyTerm(&in.Key, n)
 		if err != nil {
 			return nil, err
 		}
 		input.Insert(names.key, key)
 	}
-	if p.has(opTenantID, opTenantName) {
-		tenant := ast.NewObjectWithCapacity(2)
+	if n := p.count(opTenantID, opTenantName); n > 0 {
+		tenant := ast.NewObjectWithCapacity(n)
 		p.addString(tenant, opTenantID, names.id, in.Tenant.ID)
 		p.addString(tenant, opTenantName, names.name, in.Tenant.Name)
 		input.Insert(names.tenant, ast.NewTerm(tenant))
 	}
-	if p.has(opRequestMethod, opRequestResourceType) || p.has(opRequestID, opRequestID) {
-		input.Insert(names.request, p.requestTerm(&in.Request))
+	if n := p.count(opRequestMethod, opRequestResourceType) + p.count(opRequestID, opRequestID); n > 0 {
+		input.Insert(names.request, p.requestTerm(&in.Request, n))
 	}
-	if p.has(opResource, opResourceEnvironment) {
-		input.Insert(names.resource, p.resourceTerm(in.Resource))
+	if n := p.count(opResource, opResourceEnvironment); n > 0 {
+		input.Insert(names.resource, p.resourceTerm(in.Resource, n))
 	}
 	return input, nil
 }
@@ -89,28 +93,28 @@ func (p parts) inputValue(in *engine.Input) (ast.Value, error) {
 // addString inserts a part into the object that it belongs to, if it is among
 // them.
 func (p parts) addString(to ast.Object, code opcode, name *ast.Term, value string) {
-	if p.has(code, code) {
+	if p.has(code) {
 		to.Insert(name, str(value))
 	}
 }
 
 // addInteger is addString for numbers.
 func (p parts) addInteger(to ast.Object, code opcode, name *ast.Term, value int64) {
-	if p.has(code, code) {
+	if p.has(code) {
 		to.Insert(name, integer(value))
 	}
 }
 
-func (p parts) keyTerm(k *engine.InputKey) (*ast.Term, error) {
-	key := ast.NewObjectWithCapacity(8)
+func (p parts) keyTerm(k *engine.InputKey, n int) (*ast.Term, error) {
+	key := ast.NewObjectWithCapacity(n)
 	p.addString(key, opKeyID, names.id, k.ID)
 	p.addString(key, opKeyName, names.name, k.Name)
 	p.addString(key, opKeyEnvironment, names.environment, k.Environment)
 	p.addInteger(key, opKeyRateLimit, names.rateLimit, k.RateLimit)
-	if p.has(opKeyScopes, opKeyScopes) {
+	if p.has(opKeyScopes) {
 		key.Insert(names.scopes, stringsTerm(k.Scopes))
 	}
-	if p.has(opKeyMetadata, opKeyMetadata) {
+	if p.has(opKeyMetadata) {
 		metadata := ast.InternedEmptyObject
 		if len(k.Metadata) > 0 {
 			value, err := ast.InterfaceToValue(k.Metadata)
@@ -128,19 +132,19 @@ func (p parts) keyTerm(k *engine.InputKey) (*ast.Term, error) {
 	return ast.NewTerm(key), nil
 }
 
-func (p parts) requestTerm(r *engine.InputRequest) *ast.Term {
-	request := ast.NewObjectWithCapacity(11)
+func (p parts) requestTerm(r *engine.InputRequest, n int) *ast.Term {
+	request := ast.NewObjectWithCapacity(n)
 	p.addString(request, opRequestID, names.id, r.ID)
 	p.addString(request, opRequestMethod, names.method, r.Method)
 	p.addString(request, opRequestPath, names.path, r.Path)
-	if p.has(opRequestSegments, opRequestSegments) {
+	if p.has(opRequestSegments) {
 		request.Insert(names.segments, stringsTerm(r.Segments))
 	}
 	p.addString(request, opRequestRoute, names.route, r.Route)
-	if p.has(opRequestQuery, opRequestQuery) {
+	if p.has(opRequestQuery) {
 		request.Insert(names.query, mapTerm(r.Query))
 	}
-	if p.has(opRequestHeaders, opRequestHeaders) {
+	if p.has(opRequestHeaders) {
 		request.Insert(names.headers, mapTerm(r.Headers))
 	}
 	p.addInteger(request, opRequestSize, names.size, r.Size)
@@ -150,11 +154,11 @@ func (p parts) requestTerm(r *engine.InputRequest) *ast.Term {
 	return ast.NewTerm(request)
 }
 
-func (p parts) resourceTerm(r *engine.InputResource) *ast.Term {
+func (p parts) resourceTerm(r *engine.InputResource, n int) *ast.Term {
 	if r == nil {
 		return ast.InternedNullTerm
 	}
-	resource := ast.NewObjectWithCapacity(4)
+	resource := ast.NewObjectWithCapacity(n)
 	p.addString(resource, opResourceType, names.typ, r.Type)
 	p.addString(resource, opResourceID, names.id, r.ID)
 	p.addString(resource, opResourceTenantID, names.tenantID, r.TenantID)

@@ -13,9 +13,10 @@ import (
 // said.
 const DefaultMemoEntries = 1 << 16
 
-// ways is how many entries share a bucket: with their hashes they fill a line
-// of the processor's cache.
-const ways = 4
+// ways is how many entries share a bucket. They fill two lines of the processor's
+// cache; with half of that, chance has some bucket overflow in a memo that is
+// nearly empty.
+const ways = 8
 
 // memo remembers the decisions of one Set by the keys that an encoder makes. It
 // holds a fixed number of entries; a new one takes the place of any other in its

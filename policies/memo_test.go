@@ -137,7 +137,7 @@ func TestHitsDoNotAllocate(t *testing.T) {
 // TestMemoIsBounded puts in more than it has room for.
 func TestMemoIsBounded(t *testing.T) {
 	t.Parallel()
-	for entries, want := range map[int]int{1: 4, 4: 4, 5: 8, 64: 64, 100: 128} {
+	for entries, want := range map[int]int{1: 8, 8: 8, 9: 16, 64: 64, 100: 128} {
 		m := newMemo(entries)
 		for i := range 20 * want {
 			key := binary.BigEndian.AppendUint32(nil, uint32(i))
