@@ -27,6 +27,10 @@ type config struct {
 	LogFormat       string
 	LogLevel        slog.Level
 	PolicyDir       string // "": the embedded policies
+	PolicyBundleURL string // "": no bundle server
+	PolicyBundleKey string // what verifies bundles; "": they need no signature
+	PolicyBundleAlg string
+	PolicyBundleInt time.Duration
 	PolicyHeaders   []string
 	PolicyEval      string // compiled, interpreted or both
 	PolicyTimeout   time.Duration
@@ -79,6 +83,18 @@ func settings() []setting {
 			c.PolicyDir = v
 			return readDir(v)
 		}},
+		{"TWYN_POLICY_BUNDLE_URL", "policy-bundle-url", "", "OPA bundle (.tar.gz) on an HTTP server that replaces the embedded policies, asked for again and again; empty: none", func(c *config, v string) error {
+			return readBundleURL(&c.PolicyBundleURL, v)
+		}},
+		{"TWYN_POLICY_BUNDLE_KEY", "policy-bundle-key", "", "file with the public key (PEM) or secret that every bundle has to be signed with; empty: no signature is asked for", func(c *config, v string) error {
+			return readFile(&c.PolicyBundleKey, v)
+		}},
+		{"TWYN_POLICY_BUNDLE_ALGORITHM", "policy-bundle-algorithm", "RS256", "algorithm of that key, as OPA names it", func(c *config, v string) error {
+			return readOneOf(&c.PolicyBundleAlg, v, "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "HS256", "HS384", "HS512")
+		}},
+		{"TWYN_POLICY_BUNDLE_INTERVAL", "policy-bundle-interval", "30s", "how often the bundle is asked for, 1s to 24h", func(c *config, v string) error {
+			return readDuration(&c.PolicyBundleInt, v, time.Second, 24*time.Hour)
+		}},
 		{"TWYN_POLICY_HEADERS", "policy-headers", "accept,content-type,user-agent", "request headers a policy may see, comma-separated; never `x-api-key`, `authorization` or `cookie`", func(c *config, v string) error { return readHeaders(&c.PolicyHeaders, v) }},
 		{"TWYN_POLICY_EVAL", "policy-eval", "compiled", "what evaluates policies: `compiled`, `interpreted`, or `both`: compare the two, count and log differences, and answer with the interpreter's", func(c *config, v string) error {
 			return readOneOf(&c.PolicyEval, v, "compiled", "interpreted", "both")
@@ -128,6 +144,9 @@ func readConfig(flags *pflag.FlagSet, getenv func(string) string) (*config, erro
 		if err := s.read(c, value); err != nil {
 			errs = append(errs, fmt.Errorf("%s (--%s): %w", s.env, s.flag, err))
 		}
+	}
+	if c.PolicyDir != "" && c.PolicyBundleURL != "" {
+		errs = append(errs, errors.New("TWYN_POLICY_DIR and TWYN_POLICY_BUNDLE_URL: only one of them can say what is live"))
 	}
 	if len(errs) > 0 {
 		return nil, usageError{errors.Join(errs...)}
@@ -199,6 +218,24 @@ func readDir(v string) error {
 		return fmt.Errorf("%q is not a directory", v)
 	}
 	return nil
+}
+
+func readBundleURL(to *string, v string) error {
+	if v != "" && !strings.HasPrefix(v, "https://") && !strings.HasPrefix(v, "http://") {
+		return errors.New("want https://… or http://…")
+	}
+	*to = v
+	return nil
+}
+
+// readFile reads a secret or a key; its error never holds it.
+func readFile(to *string, v string) error {
+	if v == "" {
+		return nil
+	}
+	content, err := os.ReadFile(v)
+	*to = string(content)
+	return err
 }
 
 func readHeaders(to *[]string, v string) error {

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/twyn/twyn/engine"
 	"github.com/twyn/twyn/policies"
 	"github.com/twyn/twyn/server"
 	"github.com/twyn/twyn/server/decisionlog"
@@ -63,26 +60,8 @@ func registerLogMetrics(registry *prometheus.Registry, log *decisionlog.Log) {
 	})
 }
 
-// explainer explains decisions of the live policy.
-type explainer struct{ live *policies.Engine }
-
-// Explain asks the live revision again, if it is the one that decided.
-func (e explainer) Explain(ctx context.Context, revision string, input json.RawMessage) ([]engine.Explanation, error) {
-	set := e.live.Live()
-	if set.Revision() != revision {
-		return nil, fmt.Errorf("policy revision %s: %w", revision, engine.ErrNotFound)
-	}
-	decoder := json.NewDecoder(bytes.NewReader(input))
-	decoder.UseNumber()
-	var in engine.Input
-	if err := decoder.Decode(&in); err != nil {
-		return nil, fmt.Errorf("reading the input of a decision: %w", err)
-	}
-	return policies.Explain(ctx, set, &in)
-}
-
 var (
 	_ decisionlog.Masker = (*policies.Engine)(nil)
 	_ decisionlog.Store  = (*database)(nil)
-	_ server.Explainer   = explainer{}
+	_ server.Explainer   = (*policies.Desk)(nil)
 )

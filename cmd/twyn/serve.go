@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +19,7 @@ import (
 	"github.com/twyn/twyn/engine/quota"
 	"github.com/twyn/twyn/policies"
 	"github.com/twyn/twyn/server"
+	"github.com/twyn/twyn/server/bundles"
 	"github.com/twyn/twyn/server/decisionlog"
 	"github.com/twyn/twyn/server/openapi"
 )
@@ -54,6 +53,8 @@ type Main struct {
 
 	db       *database
 	policies *policies.Engine
+	desk     *policies.Desk
+	bundle   *bundles.Source // nil: policies come from elsewhere
 	keys     *engine.KeyCache
 	ledger   *quota.Durable
 	usage    *engine.UsageMeter
@@ -113,16 +114,10 @@ func (m *Main) listen(ctx context.Context) (api, metrics net.Listener, err error
 
 // assemble joins the parts: stores below, engine in the middle, HTTP on top.
 func (m *Main) assemble(ctx context.Context) error {
-	set, err := policies.Load(ctx, m.policyFiles(), m.policyOptions())
+	guard, err := m.openPolicies(ctx)
 	if err != nil {
-		if m.config.PolicyDir != "" {
-			return fmt.Errorf("TWYN_POLICY_DIR (--policy-dir): %w", err)
-		}
-		return fmt.Errorf("loading the embedded policies: %w", err)
+		return err
 	}
-	m.policies = policies.NewEngine(set)
-	m.logger.Info("policy loaded", "revision", set.Revision())
-	set.LogCosts(ctx, m.logger)
 	if m.keys, err = engine.NewKeyCache(m.db, m.config.MaxKeys); err != nil {
 		return err
 	}
@@ -136,7 +131,7 @@ func (m *Main) assemble(ctx context.Context) error {
 		return err
 	}
 	decider, err := engine.New(engine.Config{
-		Keys: m.keys, Resources: m.db, Policy: m.policies, Ledger: m.ledger,
+		Keys: m.keys, Resources: m.db, Policy: guard, Ledger: m.ledger,
 		Recorders: []engine.Recorder{m.usage, m.log}, NewID: engine.NewDecisionID, Logger: m.logger,
 	})
 	if err != nil {
@@ -146,16 +141,9 @@ func (m *Main) assemble(ctx context.Context) error {
 		Decider: decider, Keys: m.db, Tenants: m.db, Scenarios: m.db, Simulations: m.db, Decisions: m.db, Resolver: m.db,
 		Usage: m.usage, Revoker: revoker{m.keys}, Pinger: m.db, Metrics: m.metrics, Logger: m.logger,
 		Clock: clock.System{}, Random: rand.Reader, Document: openapi.Document(), Page: openapi.Page(), PageCSP: openapi.PageCSP(),
-		Explainer: explainer{m.policies}, PolicyHeaders: m.config.PolicyHeaders, DrainTimeout: m.config.ShutdownTimeout,
+		Policies: m.desk, Explainer: m.desk, PolicyHeaders: m.config.PolicyHeaders, DrainTimeout: m.config.ShutdownTimeout,
 	})
 	return err
-}
-
-func (m *Main) policyFiles() fs.FS {
-	if m.config.PolicyDir == "" {
-		return policies.Default()
-	}
-	return os.DirFS(m.config.PolicyDir)
 }
 
 // settle writes down what requests left in memory. It does so after the last
@@ -177,16 +165,6 @@ func (r revoker) RevokeKey(_ context.Context, _, keyID string) error {
 
 func (r revoker) RevokeTenant(_ context.Context, tenantID string) error {
 	r.keys.ForgetTenant(tenantID)
-	return nil
-}
-
-func (m *Main) watchPolicies(ctx context.Context) error {
-	if m.config.PolicyDir == "" {
-		return nil
-	}
-	ticker := time.NewTicker(policies.PollInterval)
-	defer ticker.Stop()
-	m.policies.Watch(ctx, m.config.PolicyDir, ticker.C, m.logger)
 	return nil
 }
 
