@@ -45,6 +45,31 @@ func BenchmarkJudge(b *testing.B) {
 	}
 }
 
+// BenchmarkJudgeReference is BenchmarkJudge with the reference policies.
+func BenchmarkJudgeReference(b *testing.B) {
+	for _, evaluator := range []policies.Evaluator{policies.Compiled, policies.Interpreted} {
+		options := policies.Options{Evaluator: evaluator, MemoEntries: -1, Timeout: time.Minute}
+		set, err := policies.Load(b.Context(), policies.ReferenceFiles(b), options)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for name, owner := range map[string]string{"allow": "ten_a", "deny": "ten_b"} {
+			b.Run(fmt.Sprintf("%s/%s", evaluator, name), func(b *testing.B) {
+				input := baseInput()
+				input.Tenant.ID, input.Resource.TenantID = "ten_a", owner
+				question := policies.QuestionOf(input)
+				b.ReportAllocs()
+				for b.Loop() {
+					judgement, err := set.Judge(b.Context(), question)
+					if err != nil || judgement.Allow != (name == "allow") {
+						b.Fatalf("got %+v, %v", judgement, err)
+					}
+				}
+			})
+		}
+	}
+}
+
 // BenchmarkJudgeMiss is a decision that is remembered, but for the first time.
 func BenchmarkJudgeMiss(b *testing.B) {
 	set := benchSet(b, policies.Options{})

@@ -190,23 +190,30 @@ func checkFootprint(t *testing.T, set *Set, pick chooser, pairs int) {
 // both compares the evaluators on the way.
 func both() Options { return Options{Evaluator: Both, Timeout: time.Minute} }
 
-func TestOutsideOfTheFootprintNothingMatters(t *testing.T) {
-	t.Parallel()
-	corpora := map[string]fstest.MapFS{"default": {}, "reference": {}}
-	if err := fsCopy(corpora["default"]); err != nil {
-		t.Fatal(err)
-	}
-	reference, err := filepath.Glob("plan/testdata/reference/*")
-	if err != nil || len(reference) == 0 {
+// ReferenceFiles are the reference policies of package plan as twyn's.
+func ReferenceFiles(t testing.TB) fstest.MapFS {
+	t.Helper()
+	paths, err := filepath.Glob("plan/testdata/reference/*")
+	if err != nil || len(paths) == 0 {
 		t.Fatalf("no reference policies: %v", err)
 	}
-	for _, path := range reference {
+	files := fstest.MapFS{}
+	for _, path := range paths {
 		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		text := strings.Replace(string(content), "package reference", "package twyn", 1)
-		corpora["reference"][filepath.Base(path)] = &fstest.MapFile{Data: []byte(text)}
+		files[filepath.Base(path)] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return files
+}
+
+func TestOutsideOfTheFootprintNothingMatters(t *testing.T) {
+	t.Parallel()
+	corpora := map[string]fstest.MapFS{"default": {}, "reference": ReferenceFiles(t)}
+	if err := fsCopy(corpora["default"]); err != nil {
+		t.Fatal(err)
 	}
 	archives, err := filepath.Glob("../testdata/decisions/*.txtar")
 	if err != nil {
