@@ -33,7 +33,9 @@ const (
 )
 
 // DefaultTimeout is how long one evaluation may take if nothing else is said.
-const DefaultTimeout = 50 * time.Millisecond
+// It is time on the wall: what stops a runaway is the number of steps, and a
+// machine that is short of processors must not deny what is merely waiting.
+const DefaultTimeout = 500 * time.Millisecond
 
 // maxSteps is how many expressions one evaluation may take, whatever the time.
 const maxSteps = 10_000_000

@@ -99,7 +99,7 @@ func settings() []setting {
 		{"TWYN_POLICY_EVAL", "policy-eval", "compiled", "what evaluates policies: `compiled`, `interpreted`, or `both`: compare the two, count and log differences, and answer with the interpreter's", func(c *config, v string) error {
 			return readOneOf(&c.PolicyEval, v, "compiled", "interpreted", "both")
 		}},
-		{"TWYN_POLICY_TIMEOUT", "policy-timeout", "50ms", "how long one evaluation of the policy may take before the request is denied, 1ms to 10s", func(c *config, v string) error {
+		{"TWYN_POLICY_TIMEOUT", "policy-timeout", "500ms", "how long one evaluation of the policy may take before the request is denied, 1ms to 10s", func(c *config, v string) error {
 			return readDuration(&c.PolicyTimeout, v, time.Millisecond, 10*time.Second)
 		}},
 		{"TWYN_POLICY_MEMO", "policy-memo", "65536", "most policy decisions remembered, 0 (none) to 10000000; each takes up to a few kilobytes", func(c *config, v string) error { return readInt(&c.PolicyMemo, v, 0, 10_000_000) }},
