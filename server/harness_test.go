@@ -82,7 +82,7 @@ func (r cacheRevoker) RevokeTenant(_ context.Context, tenantID string) error {
 func newWorld(t *testing.T, changes ...func(*Options)) *world {
 	t.Helper()
 	w := &world{t: t, store: newMemory(), clock: clock.NewManual(startOfTime), log: &syncBuffer{}, listen: fasthttputil.NewInmemoryListener()}
-	set, err := policies.Load(t.Context(), policies.Default(), policies.Options{})
+	set, err := policies.Load(t.Context(), policies.Default(), policies.Options{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
