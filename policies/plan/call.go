@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -180,7 +181,7 @@ func (m *machine) fail(err error) bool {
 		m.refuel()
 		return false
 	}
-	if halt, ok := err.(topdown.Halt); ok {
+	if halt := (topdown.Halt{}); errors.As(err, &halt) {
 		err = halt.Err
 	}
 	m.err = err

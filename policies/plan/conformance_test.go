@@ -166,6 +166,7 @@ func TestConformance(t *testing.T) {
 			if !sameCode {
 				codes++
 			}
+		case equalResult:
 		}
 	}
 	for id := range listed {
@@ -186,7 +187,11 @@ func readListed(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() {
+		if err := file.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	listed := map[string]string{}
 	last := ""
 	for lines := bufio.NewScanner(file); lines.Scan(); {

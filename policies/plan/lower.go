@@ -29,6 +29,7 @@ func (f *function) call(m *machine, frame []*ast.Term) (*ast.Term, bool) {
 			return m.ret, true
 		case failed:
 			return nil, false
+		case carryOn, undefined:
 		}
 	}
 	return nil, true

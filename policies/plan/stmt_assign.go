@@ -106,7 +106,7 @@ func (w *lowering) assignOnce(s *ir.AssignVarOnceStmt) op {
 func (w *lowering) length(s *ir.LenStmt) op {
 	source, target := w.operand(s.Source), s.Target
 	return func(_ *machine, l []*ast.Term) ctl {
-		n := 0
+		var n int
 		switch v := source.load(l).Value.(type) {
 		case *ast.Array:
 			n = v.Len()

@@ -69,12 +69,12 @@ func (w *lowering) object(inserts []*ir.ObjectInsertStmt) op {
 	}
 }
 
-func makeCollection(target ir.Local, make func() ast.Value) op {
+func makeCollection(target ir.Local, empty func() ast.Value) op {
 	return func(m *machine, l []*ast.Term) ctl {
 		if !m.charge(collectionBytes) {
 			return failed
 		}
-		l[target] = ast.NewTerm(make())
+		l[target] = ast.NewTerm(empty())
 		return carryOn
 	}
 }
