@@ -195,6 +195,30 @@ func TestPolicyReads(t *testing.T) {
 	operator.post("/v1/policies/"+second+"/evaluate", map[string]any{"input": map[string]any{"tenat": 1}}).want(http.StatusUnprocessableEntity)
 }
 
+// TestPolicyCommandLine works on a server as an operator does from a terminal.
+func TestPolicyCommandLine(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, serverOptions{})
+	ask := func(arguments ...string) string {
+		return string(s.twyn(append([]string{"policy", "--url", s.BaseURL, "--api-key", s.operatorKey()}, arguments...)...))
+	}
+	const dir = "../../testdata/policies/good"
+	first, _, _ := strings.Cut(ask("push", "../../policies/default", "--activate", "-m", "the defaults"), " ")
+	second, _, _ := strings.Cut(ask("push", dir), " ")
+	if got := ask("diff", first, second); !strings.Contains(got, "+++ b/data.json") {
+		t.Errorf("got %s", got)
+	}
+	if got := ask("explain", second, "../../testdata/policies/input.json"); !strings.Contains(got, "decision.rego:9:1: data.twyn.deny held") {
+		t.Errorf("got %s", got)
+	}
+	if got := ask("activate", second); got != "live: "+second+"\n" {
+		t.Errorf("got %q", got)
+	}
+	if got := ask("rollback", second); got != "live: "+first+"\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestPolicyDirectoryWins: what a directory says is not changed over the API.
 func TestPolicyDirectoryWins(t *testing.T) {
 	t.Parallel()

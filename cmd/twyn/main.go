@@ -24,6 +24,9 @@ const (
 	exitOK      = 0
 	exitFailure = 1 // what was asked could not be done
 	exitUsage   = 2 // the command line or a setting is wrong
+	exitCompile = 3 // policies do not compile
+	exitTests   = 4 // tests of policies failed, or cover too little
+	exitLint    = 5 // lint found something in policies
 )
 
 // usageError marks an error in the command line or in a setting.
@@ -48,12 +51,16 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var usage usageError
+	var coded exitError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
 		_, _ = fmt.Fprintf(stderr, "twyn: %v\n", err)
 		return exitUsage
+	case errors.As(err, &coded):
+		_, _ = fmt.Fprintf(stderr, "twyn: %v\n", err)
+		return coded.code
 	default:
 		_, _ = fmt.Fprintf(stderr, "twyn: %v\n", err)
 		return exitFailure

@@ -33,7 +33,7 @@ func newRoot(getenv func(string) string) *cobra.Command {
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON and nothing else on standard output")
 	addFlags(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(c.newServe(), c.newMigrate(), c.newTenant(), c.newKey(), c.newDecisions(), c.newVersion())
+	root.AddCommand(c.newServe(), c.newMigrate(), c.newTenant(), c.newKey(), c.newDecisions(), c.newPolicy(), c.newVersion())
 	return root
 }
 

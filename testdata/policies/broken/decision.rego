@@ -1,0 +1,3 @@
+package twyn
+
+decision := {"allow": http.send({}), "reasons": [], "limits": []}

@@ -1,0 +1,5 @@
+package twyn
+
+decision := {"allow": deny == false, "reasons": [], "limits": []}
+
+deny := false
