@@ -39,13 +39,14 @@ test: ## run every test with the race detector, on a PostgreSQL of its own; PKGS
 	@CGO_ENABLED=1 $(GO) test -race -timeout 9m $(ARGS) $(PKGS)
 
 lint: tools ## check the code, the policies, the modules and the scripts
-	@$(GO) vet ./...
-	@$(TOOLS)/golangci-lint run ./...
+	@$(GO) vet ./... ./.ci/bench/bare
+	@$(TOOLS)/golangci-lint run ./... ./.ci/bench/bare
 	@$(TOOLS)/opa fmt --fail --diff policies >&2
 	@$(TOOLS)/opa check --strict --schema policies/schema/input.json policies/default
 	@$(GO) mod tidy -diff
 	@$(GO) mod verify >&2
-	@for f in .ci/*; do \
+	@for f in .ci/* .ci/bench/*; do \
+	  [ -f "$$f" ] || continue; \
 	  case "$$(head -n 1 "$$f")" in \
 	    '#!/bin/sh'*) sh -n "$$f" ;; \
 	    '#!'*bash*) bash -n "$$f" ;; \
