@@ -143,6 +143,7 @@ func TestCheckBoundsWhatItReads(t *testing.T) {
 	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
 	for name, files := range map[string]map[string]string{
 		"50 MB of data": {"data.json": `{"a": "` + strings.Repeat("a", 50<<20) + `"}`},
+		"regex bomb":    {"a_test.rego": "package twyn_test\n\ntest_a if regex.match(\"((a{100}){100}){100}\", \"a\")\n"},
 		"deep data":     {"data.json": `{"a": ` + deep + `}`},
 		"deep policy":   {"a.rego": "package twyn\n\na := " + deep + "\n"},
 		"deep test":     {"a_test.rego": "package twyn\n\na := " + deep + "\n"},

@@ -1,9 +1,15 @@
 package main_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,6 +223,54 @@ func TestPolicyCommandLine(t *testing.T) {
 	if got := ask("rollback", second); got != "live: "+first+"\n" {
 		t.Errorf("got %q", got)
 	}
+}
+
+// newBundle packs files as `opa build` does.
+func newBundle(t testing.TB, files map[string]string) []byte {
+	t.Helper()
+	var packed bytes.Buffer
+	zipped := gzip.NewWriter(&packed)
+	archive := tar.NewWriter(zipped)
+	for name, text := range files {
+		if err := archive.WriteHeader(&tar.Header{Name: "/" + name, Mode: 0o600, Size: int64(len(text)), Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := archive.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(archive.Close(), zipped.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return packed.Bytes()
+}
+
+// TestPolicyBundles hands a bundle in, and then takes policies from a server.
+func TestPolicyBundles(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, serverOptions{})
+	operator := s.as(t, s.operatorKey())
+	gzipped := map[string]string{"Content-Type": "application/gzip"}
+	operator.do(call{method: http.MethodPost, path: "/v1/policies?message=packed", body: newBundle(t, embeddedPolicies(t)), header: gzipped}).want(http.StatusCreated)
+	operator.do(call{method: http.MethodPost, path: "/v1/policies", body: []byte("no bundle"), header: gzipped}).want(http.StatusUnprocessableEntity)
+
+	var served atomic.Pointer[[]byte]
+	bad := []byte("not a bundle")
+	served.Store(&bad)
+	shelf := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(*served.Load()) }))
+	t.Cleanup(shelf.Close)
+	follower := startServer(t, serverOptions{env: map[string]string{"TWYN_POLICY_BUNDLE_URL": shelf.URL, "TWYN_POLICY_BUNDLE_INTERVAL": "1s"}})
+	operator = follower.as(t, follower.operatorKey())
+	operator.get("/v1/tenants").wantDetail(http.StatusForbidden, "Access denied: no policy could be loaded")
+	operator.get("/v1/policies").want(http.StatusOK)
+	good := newBundle(t, embeddedPolicies(t))
+	served.Store(&good)
+	for deadline := time.Now().Add(startTimeout); operator.get("/v1/tenants").status != http.StatusOK; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the bundle does not go live")
+		}
+	}
+	operator.post("/v1/policies/rollback", nil).want(http.StatusConflict)
 }
 
 // TestPolicyDirectoryWins: what a directory says is not changed over the API.

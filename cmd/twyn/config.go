@@ -233,7 +233,7 @@ func readFile(to *string, v string) error {
 	if v == "" {
 		return nil
 	}
-	content, err := os.ReadFile(v)
+	content, err := os.ReadFile(v) //nolint:gosec // The operator names it.
 	*to = string(content)
 	return err
 }

@@ -56,7 +56,7 @@ func (c *cli) pushPolicies(ctx context.Context, w io.Writer, server *client.Clie
 			return refusedExit(err)
 		}
 	} else {
-		bundle, err := os.ReadFile(from)
+		bundle, err := os.ReadFile(from) //nolint:gosec // The operator names it.
 		if err != nil {
 			return fmt.Errorf("reading a bundle: %w", err)
 		}
@@ -230,7 +230,7 @@ func evaluateDir(ctx context.Context, dir string, input *engine.Input, explain b
 	if err != nil {
 		text := err.Error()
 		e.Error = &text
-		return e, nil
+		return e, nil //nolint:nilerr // That there is no decision is the outcome.
 	}
 	for _, reason := range judgement.Reasons {
 		e.Decision.Reasons = append(e.Decision.Reasons, api.DecisionReason(reason))
@@ -259,7 +259,7 @@ func readInput(name string) (*engine.Input, json.RawMessage, error) {
 	if name == "-" {
 		text, err = io.ReadAll(io.LimitReader(os.Stdin, api.MaxBodyBytes))
 	} else {
-		text, err = os.ReadFile(name)
+		text, err = os.ReadFile(name) //nolint:gosec // The operator names it.
 	}
 	if err != nil {
 		return nil, nil, usageError{err}
