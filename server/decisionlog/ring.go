@@ -33,6 +33,7 @@ func newRing(entries int) *ring {
 // whether the ring is now half full.
 func (r *ring) put(request *engine.Request, decision *engine.Decision, took time.Duration) (ok, half bool) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	n := len(r.in)
 	if ok = n < cap(r.in) && !r.shut; ok {
 		r.in = r.in[:n+1]
@@ -40,7 +41,6 @@ func (r *ring) put(request *engine.Request, decision *engine.Decision, took time
 		e.request, e.decision, e.duration = *request, *decision, took
 		e.request.Credential = ""
 	}
-	r.mu.Unlock()
 	return ok, n+1 == cap(r.in)/2
 }
 
