@@ -26,6 +26,13 @@ const (
 func (s *Store) Listen(
 	ctx context.Context, onKey func(tenantID, keyID string), onTenant func(tenantID string), onGap func(),
 ) error {
+	return s.listen(ctx, revokedChannel, func(n *pq.Notification) { dispatch(n, onKey, onTenant, onGap) })
+}
+
+// listen calls onEach for each notification on a channel until ctx ends; then it
+// returns nil. For every connection, the first one included, it calls it with
+// nil.
+func (s *Store) listen(ctx context.Context, channel string, onEach func(*pq.Notification)) error {
 	l := pq.NewDialListener(listenerDialer{}, s.listener, minReconnect, maxReconnect, nil)
 	closeListener := func() {
 		_ = l.Close() // Closed twice is closed.
@@ -39,13 +46,13 @@ func (s *Store) Listen(
 			}
 		}()
 	}()
-	if err := l.Listen(revokedChannel); err != nil {
+	if err := l.Listen(channel); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
-		return fmt.Errorf("listening for revocations: %w", explain(ctx, err))
+		return fmt.Errorf("listening on %s: %w", channel, explain(ctx, err))
 	}
-	onGap()
+	onEach(nil)
 	for {
 		select {
 		case <-ctx.Done():
@@ -54,7 +61,7 @@ func (s *Store) Listen(
 			if !open {
 				return nil
 			}
-			dispatch(n, onKey, onTenant, onGap)
+			onEach(n)
 		}
 	}
 }

@@ -69,35 +69,5 @@ func (t *tx) addPolicyData(ctx context.Context, data *engine.PolicyData) error {
 // no connection is lost, so it calls onChange after every connection too, the
 // first one included.
 func (s *Store) ListenPolicy(ctx context.Context, onChange func()) error {
-	l := pq.NewDialListener(listenerDialer{}, s.listener, minReconnect, maxReconnect, nil)
-	closeListener := func() {
-		_ = l.Close() // Closed twice is closed.
-	}
-	defer context.AfterFunc(ctx, closeListener)()
-	// Nobody reads any more then, and the listener must not hang on that.
-	defer func() {
-		closeListener()
-		go func() {
-			for range l.Notify { // Only to be rid of them.
-			}
-		}()
-	}()
-	if err := l.Listen(policyChannel); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("listening for policies: %w", explain(ctx, err))
-	}
-	onChange()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case _, open := <-l.Notify:
-			if !open {
-				return nil
-			}
-			onChange()
-		}
-	}
+	return s.listen(ctx, policyChannel, func(*pq.Notification) { onChange() })
 }
