@@ -79,7 +79,7 @@ func settings() []setting {
 			c.DataDir = dir
 			return err
 		}},
-		{"TWYN_POLICY_DIR", "policy-dir", "", "directory of Rego files that replace the embedded policies, watched; empty: the embedded ones", func(c *config, v string) error {
+		{"TWYN_POLICY_DIR", "policy-dir", "", "directory of Rego files that say what is live, watched; empty: what operators made live, at first the embedded policies", func(c *config, v string) error {
 			c.PolicyDir = v
 			return readDir(v)
 		}},
