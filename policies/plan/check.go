@@ -106,8 +106,15 @@ func variableName(node *ast.TreeNode, ref ast.Ref) int {
 
 // checkHead refuses the heads of rules whose names contain what is no string,
 // such as p[0].q: to the interpreter they are rules of their own, to the planner
-// they make an object.
+// they make an object. It also refuses a variable with more behind it, as in
+// p[x].q: a plan grows objects inside objects then, whose hashes it does not keep.
 func checkHead(rule *ast.Rule) error {
+	ref := rule.Ref()
+	for _, term := range ref[1 : len(ref)-1] {
+		if !term.IsGround() {
+			return unsupportedAt(&ast.Term{Location: rule.Location}, "a rule whose name goes on behind the variable "+term.String())
+		}
+	}
 	for _, term := range rule.Ref().GroundPrefix()[1:] {
 		if _, ok := term.Value.(ast.String); !ok {
 			e := &UnsupportedError{What: "a rule whose name contains " + term.String()}

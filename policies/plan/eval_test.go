@@ -48,6 +48,7 @@ func TestEval(t *testing.T) {
 		{"order of a set", `r := [x | some x in input]`, `{3, 1, 2}`, `[1, 2, 3]`},
 		{"every", `r if every x in input { x > 1 }`, `[2, 3]`, `true`},
 		{"walk", `r := {p | walk(input, [p, 1])}`, `{"a": [1, 2], "b": 1}`, `{["a", 0], ["b"]}`},
+		{"keys of one hash", "r[k] contains 2 if some k in input\nr[k] contains 3 if some k in input", `[1, true, ["a"]]`, `{1: {2, 3}, true: {2, 3}, ["a"]: {2, 3}}`},
 		{"partial object of sets", "r[k] contains v if some [k, v] in input", `[["a", 1], ["a", 2], ["b", 3]]`, `{"a": {1, 2}, "b": {3}}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

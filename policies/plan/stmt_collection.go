@@ -175,9 +175,29 @@ func (w *lowering) objectInsert(s *ir.ObjectInsertStmt) op {
 		if !ok {
 			return m.keyConflict(loc)
 		}
-		v.Insert(key.load(l), value.load(l))
+		k, x := key.load(l), value.load(l)
+		if _, ok := k.Value.(ast.String); !ok && v.Get(k) != nil {
+			if !m.charge(v.Len() * termBytes) {
+				return failed
+			}
+			v = without(v, k)
+			l[object].Value = v
+		}
+		v.Insert(k, x)
 		return carryOn
 	}
+}
+
+// without returns a copy of an object that lacks a key. To insert a key again
+// makes ast.Object lose those that have the same hash, as 1 and true have.
+func without(object ast.Object, key *ast.Term) ast.Object {
+	rest := ast.NewObjectWithCapacity(object.Len())
+	object.Foreach(func(k, v *ast.Term) {
+		if !k.Equal(key) {
+			rest.Insert(k, v)
+		}
+	})
+	return rest
 }
 
 func (w *lowering) objectInsertOnce(s *ir.ObjectInsertOnceStmt) op {
