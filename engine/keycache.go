@@ -85,21 +85,33 @@ func NewKeyCache(source Keys, maxKeys int) (*KeyCache, error) {
 func (c *KeyCache) FindKey(ctx context.Context, digest Digest) (*Identity, error) {
 	s := c.shard(digest)
 	s.mu.RLock()
-	identity, known := s.known[digest]
-	_, unknown := s.unknown[digest]
+	identity, err, held := s.look(digest)
 	s.mu.RUnlock()
-	switch {
-	case known:
-		return identity, nil
-	case unknown:
-		return nil, ErrNotFound
+	if held {
+		return identity, err
 	}
 	return c.miss(ctx, s, digest)
+}
+
+// look returns what is held of a digest. The caller holds a lock.
+func (s *keyCacheShard) look(digest Digest) (identity *Identity, err error, held bool) {
+	if identity, known := s.known[digest]; known {
+		return identity, nil, true
+	}
+	if _, unknown := s.unknown[digest]; unknown {
+		return nil, ErrNotFound, true
+	}
+	return nil, nil, false
 }
 
 // miss joins the query for digest that is under way, or makes one.
 func (c *KeyCache) miss(ctx context.Context, s *keyCacheShard, digest Digest) (*Identity, error) {
 	s.mu.Lock()
+	// The query that another began may have ended since the first look.
+	if identity, err, held := s.look(digest); held {
+		s.mu.Unlock()
+		return identity, err
+	}
 	f, joined := s.flights[digest]
 	if !joined {
 		f = &flight{done: make(chan struct{})}
